@@ -1,0 +1,45 @@
+# Every target sets up what it needs, from a bare checkout: a virtual environment in .venv and everything in it.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help setup demo test lint bench pillow-simd clean
+help:
+	@echo "make demo   from a bucket to a training Faster R-CNN, on this machine"
+	@echo "make test   the whole test suite"
+	@echo "make lint   ruff, mypy --strict, import layers"
+	@echo "make bench  the benchmark cases"
+
+# uv (itself from pip) resolves and installs in a fraction of pip's time; it lives in the same environment.
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[train,demo,test,bench]'
+	@touch $@
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/asyncio-loader demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+# Pillow's files replaced by pillow-simd's. Needs a C compiler and the headers of libjpeg and zlib
+# (Debian: libjpeg62-turbo-dev zlib1g-dev). torchvision requires Pillow by name, so this comes last.
+pillow-simd: $(STAMP)
+	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python pillow
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-binary pillow-simd pillow-simd
+
+clean:
+	rm -rf $(VENV) work_dirs

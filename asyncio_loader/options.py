@@ -1,0 +1,141 @@
+"""What can be set, with units in the names, one owner and one reason for every default."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from asyncio_loader.errors import ConfigError
+
+__all__ = ["Addressing", "FetchOptions", "OnError", "RetryPolicy", "S3Options", "Transport"]
+
+OnError = Literal["raise", "skip"]
+Addressing = Literal["auto", "path", "virtual"]
+Transport = Literal["aiohttp"]
+
+MIB = 1024 * 1024
+
+
+def _require(ok: bool, owner: object, name: str, rule: str) -> None:
+    if not ok:
+        raise ConfigError(f"{type(owner).__name__}.{name} must be {rule}, not {getattr(owner, name)!r}")
+
+
+def _is_count(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_seconds(value: object, *, zero: bool = False) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and (value > 0 or (zero and value == 0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a GET is tried again, and when it is given up.
+
+    Retried are timeouts, lost connections, short reads, throttling and 500/502/503/504. The pause before attempt
+    *n* + 1 is drawn evenly from 0 to ``min(backoff_max_s, backoff_initial_s * 2 ** (n - 1))``: full jitter, the
+    variant that AWS found to finish first with the fewest calls ("Exponential Backoff And Jitter", AWS Architecture
+    Blog, 2015).
+
+    Attributes:
+        max_attempts: GETs per object, the first included. 10, as the AWS CRT client has it.
+        deadline_s: seconds from the first GET after which no further one is made. 180, as obstore has it.
+        backoff_initial_s: ceiling of the first pause. 0.1: a few times the first-byte latency of S3.
+        backoff_max_s: ceiling of every pause. 20, as the AWS SDKs have it.
+        connect_timeout_s: seconds for DNS, TCP and TLS together. 5: a healthy connection takes less than 0.1.
+        first_byte_timeout_s: seconds from the request to the response head. 30: S3 answers in 0.01–0.2; beyond
+            that a second try on another connection is likely to be faster.
+        stall_timeout_s: seconds without a new byte of the body. 30, for the same reason.
+    """
+
+    max_attempts: int = 10
+    deadline_s: float = 180.0
+    backoff_initial_s: float = 0.1
+    backoff_max_s: float = 20.0
+    connect_timeout_s: float = 5.0
+    first_byte_timeout_s: float = 30.0
+    stall_timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        _require(_is_count(self.max_attempts), self, "max_attempts", "a whole number of at least 1")
+        for name in ("deadline_s", "connect_timeout_s", "first_byte_timeout_s", "stall_timeout_s"):
+            _require(_is_seconds(getattr(self, name)), self, name, "a number of seconds above 0")
+        for name in ("backoff_initial_s", "backoff_max_s"):
+            _require(_is_seconds(getattr(self, name), zero=True), self, name, "a number of seconds, 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchOptions:
+    """How many GETs are in flight, and how much may wait for the consumer.
+
+    All of it counts per iterating process: with 8 ranks of 4 workers each there are 32 × `max_in_flight` connections.
+
+    Attributes:
+        max_in_flight: GETs at the same time. 128: at a first byte after 30 ms that is 4,000 GET/s, more than a
+            process decodes, and well under the 5,500 per second that S3 gives one prefix at the least.
+        window_bytes: bytes fetched or being fetched and not yet consumed. 64 MiB: 580 images of 115 KB, enough to
+            bridge a GET of 0.3 s at 2,000 images per second. An object larger than the window still comes, alone.
+        window_items: objects fetched or being fetched and not yet consumed. 1,024, so that tiny objects don't make
+            an endless queue.
+        decoded_bytes: bytes of transformed samples waiting in a `Loader` for the training loop. 64 MiB; what the
+            loop waits for may always be made.
+        retry: when a GET is tried again.
+    """
+
+    max_in_flight: int = 128
+    window_bytes: int = 64 * MIB
+    window_items: int = 1024
+    decoded_bytes: int = 64 * MIB
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def __post_init__(self) -> None:
+        for name in ("max_in_flight", "window_bytes", "window_items", "decoded_bytes"):
+            _require(_is_count(getattr(self, name)), self, name, "a whole number of at least 1")
+        _require(isinstance(self.retry, RetryPolicy), self, "retry", "a RetryPolicy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Options:
+    """Where S3 is and who asks. No secret is ever part of it: it holds names, botocore's chain finds the rest.
+
+    Attributes:
+        endpoint_url: ``https://host[:port]`` of an S3-compatible server. None: ``AWS_ENDPOINT_URL_S3``,
+            ``AWS_ENDPOINT_URL``, the profile's, else AWS itself.
+        region_name: None: ``AWS_REGION``/``AWS_DEFAULT_REGION``, the profile's, else ``us-east-1``.
+        profile_name: a profile of the AWS config files. None: ``AWS_PROFILE``, else ``default``.
+        anonymous: send unsigned requests, for public buckets.
+        addressing: ``"virtual"`` puts the bucket into the host name, ``"path"`` into the path; ``"auto"`` means
+            virtual for AWS itself, path for any other endpoint and for bucket names that are no host name.
+        ca_bundle: PEM file of the authorities to trust. None: ``AWS_CA_BUNDLE``, the profile's, else the system's.
+        transport: the client that makes the GETs.
+        part_size_bytes: size of the parts of a multipart upload. 8 MiB, as the AWS SDKs have it.
+    """
+
+    endpoint_url: str | None = None
+    region_name: str | None = None
+    profile_name: str | None = None
+    anonymous: bool = False
+    addressing: Addressing = "auto"
+    ca_bundle: str | None = None
+    transport: Transport = "aiohttp"
+    part_size_bytes: int = 8 * MIB
+
+    def __post_init__(self) -> None:
+        for name in ("endpoint_url", "region_name", "profile_name", "ca_bundle"):
+            value = getattr(self, name)
+            _require(value is None or (isinstance(value, str) and value != ""), self, name, "a non-empty string")
+        if self.endpoint_url is not None:
+            ok = self.endpoint_url.startswith(("http://", "https://"))
+            _require(ok, self, "endpoint_url", "a URL that starts with http:// or https://")
+        _require(isinstance(self.anonymous, bool), self, "anonymous", "True or False")
+        _require(self.addressing in get_args(Addressing), self, "addressing", f"one of {get_args(Addressing)}")
+        _require(self.transport in get_args(Transport), self, "transport", f"one of {get_args(Transport)}")
+        # 5 MiB is S3's least size of a part but the last ("Amazon S3 multipart upload limits").
+        _require(_is_count(self.part_size_bytes, 5 * MIB), self, "part_size_bytes", "at least 5 MiB, in bytes")
+
+    @classmethod
+    def field_names(cls) -> frozenset[str]:
+        """Names a config may use beside `backend` and `path_mapping` in its `file_client_args`."""
+        return frozenset(f.name for f in dataclasses.fields(cls))

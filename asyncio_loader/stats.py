@@ -1,0 +1,70 @@
+"""What happened, in numbers that answer a question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+__all__ = ["Counters", "LoaderStats"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderStats:
+    """A snapshot of what a dataset or loader did in this process since it was made.
+
+    Attributes:
+        samples: samples handed to the consumer.
+        gets: GETs made, retries and hedges included. Far above `samples` means an unhealthy server or network.
+        retries: GETs made because an earlier one failed. Above 1 % of `gets`: look at the errors in the log.
+        hedges: GETs made because an earlier one was slow.
+        bytes_fetched: bytes of bodies received whole.
+        wait_s: seconds the consumer stood still for the next sample. Its share of `elapsed_s` is what a faster
+            loader could win; near 0 the loader is not the limit.
+        elapsed_s: seconds from the first sample asked for to the last one handed over, over all epochs.
+        peak_window_bytes: the most bytes that were reserved at once. Close to `window_bytes`: the consumer is the
+            limit, or the window is too small for the latency; far below it: the network is.
+        failed: samples that did not come or were rejected by a transform.
+    """
+
+    samples: int = 0
+    gets: int = 0
+    retries: int = 0
+    hedges: int = 0
+    bytes_fetched: int = 0
+    wait_s: float = 0.0
+    elapsed_s: float = 0.0
+    peak_window_bytes: int = 0
+    failed: int = 0
+
+    @property
+    def wait_share(self) -> float:
+        """Share of the time, 0 to 1, that the consumer stood still for data."""
+        return self.wait_s / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+
+class Counters:
+    """The running figures behind a `LoaderStats`.
+
+    Each field has one writing thread, so that no lock is needed: the loop thread writes `gets`, `retries`, `hedges`,
+    `bytes_fetched` and `peak_window_bytes`, the consumer the rest. Reading from any thread gives whole numbers that
+    may be one event apart.
+    """
+
+    __slots__ = tuple(f.name for f in fields(LoaderStats))
+
+    samples: int
+    gets: int
+    retries: int
+    hedges: int
+    bytes_fetched: int
+    wait_s: float
+    elapsed_s: float
+    peak_window_bytes: int
+    failed: int
+
+    def __init__(self) -> None:
+        for f in fields(LoaderStats):
+            setattr(self, f.name, f.default)
+
+    def snapshot(self) -> LoaderStats:
+        """The figures now."""
+        return LoaderStats(**{name: getattr(self, name) for name in self.__slots__})

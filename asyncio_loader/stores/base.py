@@ -1,0 +1,91 @@
+"""The seam between the loader and wherever bytes live.
+
+A store is addressed by whole URIs and knows one scheme. It lives in one event loop of one process; it is made where
+it is used and never pickled while it holds a connection. `StoreContract` in the tests is this page as code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from asyncio_loader.records import Buffer
+
+__all__ = ["Admit", "Entry", "ObjectInfo", "ObjectStore", "WritableStore"]
+
+Admit: TypeAlias = Callable[[int], Awaitable[None]]
+"""Called once per GET with the size in bytes of the coming body, before it is read; the body waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a HEAD or a listing tells of an object.
+
+    Attributes:
+        uri: the object.
+        size_bytes: its size.
+        etag: version of its content without the quotes, or None where the store has none.
+    """
+
+    uri: str
+    size_bytes: int
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a listing: an object (`size_bytes` is set), or a common prefix that ends in ``/`` (it is None)."""
+
+    uri: str
+    size_bytes: int | None = None
+
+    @property
+    def is_prefix(self) -> bool:
+        """True for a common prefix, the object store's idea of a directory."""
+        return self.size_bytes is None
+
+
+@runtime_checkable
+class ObjectStore(Protocol):
+    """Reads objects. One attempt per call: who calls decides about retries."""
+
+    async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+        """The whole object, of exactly the announced length.
+
+        Raises:
+            FetchError: the subclass that tells why; retryable or not is `engine.backoff.is_retryable`'s to say.
+            ConfigError: the URI is not one of this store's, or the options are wrong.
+
+        Cancelling it drops the connection it used, if the body was under way, and leaves the store usable.
+        """
+        ...
+
+    async def head(self, uri: str) -> ObjectInfo:
+        """Size and version of an object. Raises as `get`."""
+        ...
+
+    def list(self, uri: str, *, recursive: bool = True) -> AsyncIterator[Entry]:
+        """Everything whose URI starts with `uri`, in the order of the keys' UTF-8 bytes.
+
+        Not recursive: only what has no further ``/`` behind `uri`, and the common prefixes of the rest.
+        Nothing there is an empty listing, not an error. Raises as `get`.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Drop all connections. Idempotent; the store may not be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class WritableStore(ObjectStore, Protocol):
+    """Writes objects, too."""
+
+    async def put(self, uri: str, data: Buffer) -> None:
+        """Create or replace an object: whole or not at all. Raises as `get`."""
+        ...
+
+    async def delete(self, uri: str) -> None:
+        """Remove an object; one that is not there is no error, as on S3. Raises as `get`."""
+        ...
