@@ -1,0 +1,133 @@
+"""An event loop in a thread of its own: the one place where blocking code meets asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from asyncio_loader.errors import LoaderError
+
+__all__ = ["LoopThread"]
+
+T = TypeVar("T")
+
+# A loop that has not left by then is stuck in somebody's blocking call; its thread is a daemon and dies with the process.
+_JOIN_S = 5.0
+
+
+class LoopThread:
+    """A daemon thread that runs an event loop (uvloop where it exists) until it is closed.
+
+    The constructor returns a live loop or raises what kept it from starting. It stops at `close`, at garbage
+    collection, and at interpreter exit, whichever comes first; tasks still running then are cancelled and awaited.
+
+    Any thread of the process that made it may use it. In a forked child it is dead: every call raises, and
+    collecting it there touches nothing.
+    """
+
+    def __init__(self, name: str = "asyncio-loader") -> None:
+        started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = (
+            concurrent.futures.Future()
+        )
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=_serve, args=(started,), name=name, daemon=True)
+        self._thread.start()
+        self._loop, stop = started.result()
+        self._finalizer = weakref.finalize(self, _stop, self._pid, self._thread, self._loop, stop)
+
+    @property
+    def is_closed(self) -> bool:
+        """True after `close`."""
+        return not self._finalizer.alive
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and block until it is done.
+
+        What it raises is raised here. When the wait is interrupted (KeyboardInterrupt), the coroutine is cancelled.
+        """
+        future = self.start(coroutine)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Start a coroutine on the loop; cancelling the future cancels it."""
+        try:
+            self._check()
+        except LoaderError:
+            coroutine.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Call a function on the loop soon, from any thread. Silently nothing once the loop is closed."""
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            # The loop closed in between: whoever it was for is gone too.
+            if not self._loop.is_closed():
+                raise
+
+    def close(self, cleanup: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Run `cleanup` on the loop, cancel what still runs, and end the thread. Idempotent; a no-op after a fork."""
+        if self.is_closed or os.getpid() != self._pid:
+            return
+        try:
+            if cleanup is not None:
+                self.run(_await(cleanup))
+        finally:
+            self._finalizer()
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise LoaderError(
+                f"a loader made in process {self._pid} is used in process {os.getpid()}: make the iterator where you "
+                "iterate (a dataset or Loader object itself may be handed to any process)"
+            )
+        if self.is_closed:
+            raise LoaderError("this loader is closed")
+
+
+async def _await(function: Callable[[], Awaitable[None]]) -> None:
+    await function()
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def _serve(started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+    try:
+        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+            runner.run(_live(started))
+    except BaseException as error:
+        if started.done():
+            raise
+        started.set_exception(error)
+
+
+async def _live(started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+    stop = asyncio.Event()
+    started.set_result((asyncio.get_running_loop(), stop))
+    await stop.wait()
+
+
+def _stop(pid: int, thread: threading.Thread, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if os.getpid() != pid or not thread.is_alive():
+        return
+    loop.call_soon_threadsafe(stop.set)
+    # Collected by the loop's own thread, it cannot wait for itself.
+    if thread is not threading.current_thread():
+        thread.join(_JOIN_S)

@@ -1,0 +1,68 @@
+"""One object, with as many tries as the policy allows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+from asyncio_loader.engine.backoff import backoff_s, is_retryable
+from asyncio_loader.errors import FetchError
+from asyncio_loader.options import RetryPolicy
+from asyncio_loader.records import Buffer
+from asyncio_loader.stores.base import Admit, ObjectStore
+
+__all__ = ["fetch_object"]
+
+logger = logging.getLogger(__name__)
+
+
+async def fetch_object(
+    store: ObjectStore,
+    uri: str,
+    *,
+    retry: RetryPolicy,
+    admit: Admit | None = None,
+    on_attempt: Callable[[int], object] | None = None,
+    draw: Callable[[], float] = random.random,
+) -> tuple[Buffer, int]:
+    """The bytes of an object, and the number of GETs it took.
+
+    Args:
+        store: where it lives.
+        uri: the object.
+        retry: when to try again and when to give up.
+        admit: see `stores.base.Admit`; called once per attempt that gets as far as a body.
+        on_attempt: called with the number of the attempt (from 1) before each GET.
+        draw: source of the jitter, [0, 1).
+
+    Raises:
+        FetchError: of the last attempt's class; its message ends with the number of attempts and the time they took.
+        ConfigError: at once, from the store.
+
+    Cancelling it cancels the GET under way and starts no other.
+    """
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    attempt = 0
+    while True:
+        attempt += 1
+        if on_attempt is not None:
+            on_attempt(attempt)
+        try:
+            return await store.get(uri, admit=admit), attempt
+        except FetchError as error:
+            elapsed = clock() - started
+            pause = backoff_s(retry, attempt, draw)
+            if not is_retryable(error) or attempt >= retry.max_attempts or elapsed + pause > retry.deadline_s:
+                raise _given_up(error, uri, attempt, elapsed) from error
+            logger.debug("%s: attempt %d failed, the next one in %.2f s: %s", uri, attempt, pause, error)
+        await asyncio.sleep(pause)
+
+
+def _given_up(error: FetchError, uri: str, attempts: int, elapsed_s: float) -> FetchError:
+    said = str(error) if uri in str(error) else f"{uri}: {error}"
+    if attempts > 1:
+        said = f"{said} (gave up after {attempts} attempts in {elapsed_s:.1f} s)"
+    return type(error)(said, key=uri, attempts=attempts, elapsed_s=elapsed_s)
