@@ -1,0 +1,109 @@
+"""Refs in, outcomes out: hundreds of GETs in flight, in the order of next use, delivered in that order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from asyncio_loader.engine.fetch import fetch_object
+from asyncio_loader.engine.reorder import ReorderBuffer
+from asyncio_loader.engine.window import Credit, SizeEstimate, Window
+from asyncio_loader.errors import FetchError
+from asyncio_loader.options import FetchOptions
+from asyncio_loader.records import Failed, Fetched, ObjectRef, Outcome, Slot
+from asyncio_loader.stats import Counters
+from asyncio_loader.stores.base import ObjectStore
+
+__all__ = ["Delivery", "Job", "Prefetcher"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One object to fetch, and the place in the epoch it is for."""
+
+    ref: ObjectRef
+    slot: Slot
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An outcome, and the credit that whoever consumes it gives back when its bytes are no longer needed."""
+
+    outcome: Outcome
+    credit: Credit
+
+
+class Prefetcher:
+    """Fetches jobs ahead of the consumer and delivers their outcomes in the order of the jobs.
+
+    `max_in_flight` tasks take the jobs one after the other; each takes a credit of the window before its GET, so
+    that what is under way or waits stays within `window_bytes` and `window_items`. Expected failures are outcomes;
+    anything else cancels all tasks and comes out of `run` with the object's URI as a note.
+
+    Lives in one event loop.
+
+    Attributes:
+        window: the credits, for tests and statistics.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        jobs: Iterable[Job],
+        *,
+        options: FetchOptions,
+        deliver: Callable[[Delivery], object],
+        counters: Counters,
+    ) -> None:
+        """Args: deliver: called in the loop's thread, once per job, in the jobs' order; must not block."""
+        self._store = store
+        self._jobs: Iterator[tuple[int, Job]] = enumerate(jobs)
+        self._options = options
+        self._ready: ReorderBuffer[Delivery] = ReorderBuffer(deliver)
+        self._counters = counters
+        self._estimate = SizeEstimate()
+        self.window = Window(options.window_bytes, options.window_items)
+
+    async def run(self) -> None:
+        """Fetch all jobs. Cancelling it cancels every GET; what was not delivered by then is dropped."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._options.max_in_flight):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        task = asyncio.current_task()
+        for order, job in self._jobs:
+            if task is not None:
+                task.set_name(job.ref.uri)
+            try:
+                await self._handle(order, job)
+            except Exception as error:
+                error.add_note(f"while fetching {job.ref.uri} (sample {job.slot.index})")
+                raise
+
+    async def _handle(self, order: int, job: Job) -> None:
+        known = job.ref.size_bytes
+        credit = await self.window.reserve(order, self._estimate.size_bytes if known is None else known)
+        outcome = await self._fetch(job, credit)
+        size = len(outcome.data) if isinstance(outcome, Fetched) else 0
+        self._counters.peak_window_bytes = max(self._counters.peak_window_bytes, self.window.peak_bytes)
+        if known is None and size:
+            self._estimate.learn(size)
+        self._ready.put(order, Delivery(outcome, credit))
+
+    async def _fetch(self, job: Job, credit: Credit) -> Outcome:
+        slot = job.slot
+        try:
+            data, attempts = await fetch_object(
+                self._store, job.ref.uri, retry=self._options.retry, admit=credit.resize, on_attempt=self._count
+            )
+        except FetchError as error:
+            return Failed(job.ref, error, slot.position, slot.index, job.epoch, slot.is_padding, error.attempts)
+        self._counters.bytes_fetched += len(data)
+        return Fetched(job.ref, data, slot.position, slot.index, job.epoch, slot.is_padding, attempts)
+
+    def _count(self, attempt: int) -> None:
+        self._counters.gets += 1
+        self._counters.retries += attempt > 1

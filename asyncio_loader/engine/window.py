@@ -1,0 +1,163 @@
+"""Credits: how many bytes and objects may be under way or waiting, and who is next to get some."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from dataclasses import dataclass, field
+
+__all__ = ["Credit", "SizeEstimate", "Window"]
+
+
+@dataclass(order=True, slots=True)
+class _Request:
+    order: int
+    credit: Credit = field(compare=False)
+    extra_bytes: int = field(compare=False)
+    granted: asyncio.Future[None] = field(compare=False)
+
+
+class Window:
+    """A budget of bytes and objects, handed out in the order of next use.
+
+    A `Credit` is taken before the work starts and given back by the consumer, so nothing downstream ever blocks the
+    loop. Requests are granted strictly by their `order` (the place in the consumer's sequence), never by luck. The
+    oldest outstanding one is granted always, even beyond the budget: it is what the consumer waits for, or will wait
+    for first, and an object larger than the whole budget could not come otherwise. So the bytes held never exceed
+    the budget by more than that one object, and nothing can deadlock.
+
+    Lives in one event loop; not thread-safe.
+
+    Attributes:
+        held_bytes: bytes granted and not given back.
+        peak_bytes: the most bytes ever held.
+    """
+
+    def __init__(self, limit_bytes: int, limit_items: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._limit_items = limit_items
+        # Reserved in increasing order, hence the first one is the oldest.
+        self._held: dict[int, Credit] = {}
+        self._waiting: list[_Request] = []
+        self.held_bytes = 0
+        self.peak_bytes = 0
+
+    @property
+    def held_items(self) -> int:
+        """Credits granted and not given back."""
+        return len(self._held)
+
+    async def reserve(self, order: int, size_bytes: int) -> Credit:
+        """A credit of so many bytes and one item; waits until it is this order's turn and there is room.
+
+        Orders are unique, and asked for in increasing order. Cancelling it leaves the window as if never asked.
+        """
+        credit = Credit(self, order)
+        await self._grant(credit, size_bytes)
+        return credit
+
+    async def _grant(self, credit: Credit, extra_bytes: int) -> None:
+        if self._fits(credit.order, extra_bytes) and not (self._waiting and self._waiting[0].order < credit.order):
+            self._take(credit, extra_bytes)
+            return
+        request = _Request(credit.order, credit, extra_bytes, asyncio.get_running_loop().create_future())
+        heapq.heappush(self._waiting, request)
+        try:
+            await request.granted
+        except asyncio.CancelledError:
+            self._withdraw(request)
+            raise
+
+    def _fits(self, order: int, extra_bytes: int) -> bool:
+        if order <= next(iter(self._held), order):
+            return True
+        items = len(self._held) + (order not in self._held)
+        return self.held_bytes + extra_bytes <= self._limit_bytes and items <= self._limit_items
+
+    def _take(self, credit: Credit, extra_bytes: int) -> None:
+        self._held[credit.order] = credit
+        credit.size_bytes += extra_bytes
+        self.held_bytes += extra_bytes
+        self.peak_bytes = max(self.peak_bytes, self.held_bytes)
+
+    def _withdraw(self, request: _Request) -> None:
+        if request.granted.cancelled():
+            self._waiting.remove(request)
+            heapq.heapify(self._waiting)
+            self._wake()
+        elif request.credit.size_bytes == request.extra_bytes:
+            request.credit.release()
+        else:
+            self._shrink(request.credit, request.extra_bytes)
+
+    def _shrink(self, credit: Credit, less_bytes: int) -> None:
+        credit.size_bytes -= less_bytes
+        self.held_bytes -= less_bytes
+        self._wake()
+
+    def _give_back(self, credit: Credit) -> None:
+        if self._held.pop(credit.order, None) is not None:
+            self._shrink(credit, credit.size_bytes)
+
+    def _wake(self) -> None:
+        while self._waiting and self._fits(self._waiting[0].order, self._waiting[0].extra_bytes):
+            request = heapq.heappop(self._waiting)
+            if not request.granted.cancelled():
+                self._take(request.credit, request.extra_bytes)
+                request.granted.set_result(None)
+
+
+class Credit:
+    """The right to hold so many bytes of one object. Made by `Window.reserve`.
+
+    Attributes:
+        order: place in the consumer's sequence.
+        size_bytes: bytes it stands for.
+    """
+
+    __slots__ = ("_window", "order", "size_bytes")
+
+    def __init__(self, window: Window, order: int) -> None:
+        self._window = window
+        self.order = order
+        self.size_bytes = 0
+
+    async def resize(self, size_bytes: int) -> None:
+        """Correct the size once it is known. Shrinking is immediate; growing waits for room like a reservation.
+
+        Cancelling it leaves the credit at its old size.
+        """
+        if size_bytes > self.size_bytes:
+            await self._window._grant(self, size_bytes - self.size_bytes)
+        elif size_bytes < self.size_bytes:
+            self._window._shrink(self, self.size_bytes - size_bytes)
+
+    def release(self) -> None:
+        """Give everything back. Idempotent."""
+        self._window._give_back(self)
+
+
+class SizeEstimate:
+    """A running guess at the size of an object whose size nobody knows yet.
+
+    Mean plus two mean deviations of what came so far, both smoothed as TCP smooths its round-trip time (RFC 6298:
+    1/8 and 1/4): high enough that most bodies need not wait for their credit to grow.
+    """
+
+    __slots__ = ("_deviation", "_mean")
+
+    def __init__(self, first_bytes: int = 128 * 1024) -> None:
+        """Args: first_bytes: the guess before anything came; 128 KiB is a typical photograph of a dataset."""
+        self._mean = float(first_bytes)
+        self._deviation = 0.0
+
+    @property
+    def size_bytes(self) -> int:
+        """The guess, at least 1."""
+        return max(1, int(self._mean + 2 * self._deviation))
+
+    def learn(self, size_bytes: int) -> None:
+        """Take a size into account that turned out."""
+        error = size_bytes - self._mean
+        self._mean += error / 8
+        self._deviation += (abs(error) - self._deviation) / 4
