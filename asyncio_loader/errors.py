@@ -61,9 +61,7 @@ class FetchError(LoaderError):
         elapsed_s: seconds from the first request to giving up.
     """
 
-    def __init__(
-        self, message: str = "", *, key: str | None = None, attempts: int = 0, elapsed_s: float = 0.0
-    ) -> None:
+    def __init__(self, message: str = "", *, key: str | None = None, attempts: int = 0, elapsed_s: float = 0.0) -> None:
         super().__init__(message)
         self.key = key
         self.attempts = attempts

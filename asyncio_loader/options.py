@@ -10,7 +10,7 @@ from asyncio_loader.errors import ConfigError
 
 __all__ = ["Addressing", "FetchOptions", "OnError", "RetryPolicy", "S3Options", "Transport"]
 
-OnError = Literal["raise", "skip"]
+OnError = Literal["raise", "skip", "replace"]
 Addressing = Literal["auto", "path", "virtual"]
 Transport = Literal["aiohttp"]
 

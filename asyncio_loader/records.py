@@ -102,4 +102,3 @@ class Failed:
 
 Outcome: TypeAlias = Fetched | Failed
 """Expected failures are values: `Fetched`, or `Failed` with the error that `on_error` decides about."""
-

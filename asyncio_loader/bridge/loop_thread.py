@@ -16,7 +16,7 @@ __all__ = ["LoopThread"]
 
 T = TypeVar("T")
 
-# A loop that has not left by then is stuck in somebody's blocking call; its thread is a daemon and dies with the process.
+# A loop that has not left by then is stuck in a blocking call; its thread is a daemon and dies with the process.
 _JOIN_S = 5.0
 
 

@@ -88,6 +88,8 @@ class Prefetcher:
         credit = await self.window.reserve(order, self._estimate.size_bytes if known is None else known)
         outcome = await self._fetch(job, credit)
         size = len(outcome.data) if isinstance(outcome, Fetched) else 0
+        if size < credit.size_bytes:
+            await credit.resize(size)
         self._counters.peak_window_bytes = max(self._counters.peak_window_bytes, self.window.peak_bytes)
         if known is None and size:
             self._estimate.learn(size)

@@ -14,6 +14,7 @@ class _Request:
     order: int
     credit: Credit = field(compare=False)
     extra_bytes: int = field(compare=False)
+    is_new: bool = field(compare=False)
     granted: asyncio.Future[None] = field(compare=False)
 
 
@@ -60,7 +61,8 @@ class Window:
         if self._fits(credit.order, extra_bytes) and not (self._waiting and self._waiting[0].order < credit.order):
             self._take(credit, extra_bytes)
             return
-        request = _Request(credit.order, credit, extra_bytes, asyncio.get_running_loop().create_future())
+        is_new = credit.order not in self._held
+        request = _Request(credit.order, credit, extra_bytes, is_new, asyncio.get_running_loop().create_future())
         heapq.heappush(self._waiting, request)
         try:
             await request.granted
@@ -81,14 +83,16 @@ class Window:
         self.peak_bytes = max(self.peak_bytes, self.held_bytes)
 
     def _withdraw(self, request: _Request) -> None:
-        if request.granted.cancelled():
+        if request in self._waiting:
             self._waiting.remove(request)
             heapq.heapify(self._waiting)
             self._wake()
-        elif request.credit.size_bytes == request.extra_bytes:
-            request.credit.release()
-        else:
-            self._shrink(request.credit, request.extra_bytes)
+        elif not request.granted.cancelled():
+            # Granted and cancelled in the same turn of the loop.
+            if request.is_new:
+                request.credit.release()
+            else:
+                self._shrink(request.credit, request.extra_bytes)
 
     def _shrink(self, credit: Credit, less_bytes: int) -> None:
         credit.size_bytes -= less_bytes
