@@ -1,0 +1,70 @@
+"""The serving process: ``python -m asyncio_loader.testing.simulator DIRECTORY``, started by `S3Simulator`.
+
+DIRECTORY holds the settings and the spool. The port goes to the standard output as one line once the socket listens;
+after that the directory is not needed any more. The process ends when its standard input does, or its parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from asyncio_loader.testing.simulator.server import Server, ServerSettings
+from asyncio_loader.testing.simulator.spool import read_spool
+
+# One object of the usual size goes to the kernel in one call, not in as many as its send buffer starts small.
+_SEND_BUFFER_BYTES = 1024 * 1024
+_BACKLOG_ITEMS = 1024
+
+
+def main(directory: Path, parent: int) -> None:
+    """Serve until there is nobody left to serve."""
+    settings = ServerSettings.load((directory / "settings").read_text(encoding="utf-8"))
+    server = Server(settings, read_spool(directory))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(server, parent))
+
+
+async def _serve(server: Server, parent: int) -> None:
+    loop = asyncio.get_running_loop()
+    is_orphaned = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), is_orphaned.set)
+    with _watch_parent(loop, parent, is_orphaned), socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        listening = await loop.create_server(server.connect, sock=listener, backlog=_BACKLOG_ITEMS)
+        print(listener.getsockname()[1], flush=True)
+        await is_orphaned.wait()
+        listening.close()
+
+
+@contextlib.contextmanager
+def _watch_parent(loop: asyncio.AbstractEventLoop, parent: int, is_orphaned: asyncio.Event) -> Iterator[None]:
+    """The end of the standard input is not enough: a process forked from the parent holds its other end open."""
+    if not hasattr(os, "pidfd_open"):
+        yield
+        return
+    handle = os.pidfd_open(parent)
+    try:
+        loop.add_reader(handle, is_orphaned.set)
+        yield
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
