@@ -22,15 +22,6 @@ __all__ = [
     "read_images",
     "read_section",
 ]
-    "Annotations",
-    "Entry",
-    "MissingFieldError",
-    "read_annotations",
-    "read_categories",
-    "read_document",
-    "read_images",
-    "read_section",
-]
 
 Entry: TypeAlias = dict[str, Any]
 """One JSON object of a section."""
