@@ -62,7 +62,7 @@ class Loader:
         self.dataset = dataset
         self.batch_size = batch_size
         self._collate = collate or dataset.collate
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or _cores()
         self._pin_memory = pin_memory
         self._session: Session | None = None
         self._stream: SampleStream | None = None
@@ -123,6 +123,11 @@ class Loader:
     def _finish(self, samples: list[Any]) -> Any:
         batch = self._collate(samples)
         return _pin(batch) if self._pin_memory else batch
+
+
+def _cores() -> int:
+    # Not every platform knows which cores a process is bound to.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pin(value: Any) -> Any:

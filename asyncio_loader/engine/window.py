@@ -145,23 +145,27 @@ class SizeEstimate:
     """A running guess at the size of an object whose size nobody knows yet.
 
     Mean plus two mean deviations of what came so far, both smoothed as TCP smooths its round-trip time (RFC 6298:
-    1/8 and 1/4): high enough that most bodies need not wait for their credit to grow.
+    1/8 and 1/4), and never more than the largest that came: high enough that most bodies need not wait for their
+    credit to grow.
     """
 
-    __slots__ = ("_deviation", "_mean")
+    __slots__ = ("_deviation", "_largest", "_mean")
 
     def __init__(self, first_bytes: int = 128 * 1024) -> None:
         """Args: first_bytes: the guess before anything came; 128 KiB is a typical photograph of a dataset."""
         self._mean = float(first_bytes)
         self._deviation = 0.0
+        self._largest = 0
 
     @property
     def size_bytes(self) -> int:
         """The guess, at least 1."""
-        return max(1, int(self._mean + 2 * self._deviation))
+        guess = int(self._mean + 2 * self._deviation)
+        return max(1, min(guess, self._largest) if self._largest else guess)
 
     def learn(self, size_bytes: int) -> None:
         """Take a size into account that turned out."""
+        self._largest = max(self._largest, size_bytes)
         error = size_bytes - self._mean
         self._mean += error / 8
         self._deviation += (abs(error) - self._deviation) / 4

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+
+import pytest
+
+from asyncio_loader.bridge.loop_thread import LoopThread
+from asyncio_loader.errors import LoaderError
+
+
+async def answer(value: int) -> int:
+    await asyncio.sleep(0)
+    return value
+
+
+def test_it_runs_coroutines_for_blocking_code() -> None:
+    loop_thread = LoopThread()
+    try:
+        assert loop_thread.run(answer(42)) == 42
+    finally:
+        loop_thread.close()
+
+
+def test_what_a_coroutine_raises_is_raised_here() -> None:
+    async def fail() -> None:
+        raise KeyError("x")
+
+    loop_thread = LoopThread()
+    try:
+        with pytest.raises(KeyError):
+            loop_thread.run(fail())
+    finally:
+        loop_thread.close()
+
+
+def test_close_runs_the_cleanup_on_the_loop_ends_the_thread_and_is_idempotent() -> None:
+    cleaned: list[str] = []
+
+    async def cleanup() -> None:
+        cleaned.append(threading.current_thread().name)
+
+    loop_thread = LoopThread("its-name")
+    loop_thread.close(cleanup)
+    loop_thread.close(cleanup)
+
+    assert cleaned == ["its-name"]
+    assert "its-name" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_close_cancels_what_still_runs() -> None:
+    cancelled = threading.Event()
+
+    async def wait_for_ever() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    loop_thread = LoopThread()
+    future = loop_thread.start(wait_for_ever())
+    loop_thread.run(answer(0))
+    loop_thread.close()
+
+    assert cancelled.is_set()
+    assert future.cancelled()
+
+
+def test_a_closed_one_refuses_work() -> None:
+    loop_thread = LoopThread()
+    loop_thread.close()
+
+    with pytest.raises(LoaderError, match="closed"):
+        loop_thread.run(answer(1))
+    loop_thread.call(print, "nobody listens")
+
+
+def test_collecting_it_ends_the_thread() -> None:
+    loop_thread = LoopThread("to-be-collected")
+    alive = weakref.ref(loop_thread)
+
+    del loop_thread
+    gc.collect()
+
+    assert alive() is None
+    assert "to-be-collected" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_in_a_forked_child_it_refuses_and_closing_does_nothing() -> None:
+    loop_thread = LoopThread()
+    child = os.fork()
+    if child == 0:
+        try:
+            loop_thread.run(answer(1))
+        except LoaderError:
+            loop_thread.close()
+            os._exit(7)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert loop_thread.run(answer(5)) == 5
+    loop_thread.close()
+
+
+def test_a_program_that_forgets_to_close_exits_at_once() -> None:
+    program = (
+        "import asyncio\n"
+        "from asyncio_loader.bridge.loop_thread import LoopThread\n"
+        "forgotten = LoopThread()\n"
+        "async def wait(): await asyncio.sleep(1000)\n"
+        "forgotten.start(wait())\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_interrupts_the_wait_and_cancels_the_coroutine() -> None:
+    cancelled = threading.Event()
+
+    async def interrupt_the_waiter() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    loop_thread = LoopThread()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop_thread.run(interrupt_the_waiter())
+        assert cancelled.wait(timeout=5)
+    finally:
+        loop_thread.close()
+
+
+def test_a_loop_that_cannot_start_raises_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> asyncio.AbstractEventLoop:
+        raise OSError("no more file descriptors")
+
+    monkeypatch.setattr("asyncio_loader.bridge.loop_thread._new_event_loop", refuse)
+
+    with pytest.raises(OSError, match="file descriptors"):
+        LoopThread()

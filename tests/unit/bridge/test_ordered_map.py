@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import queue
+import threading
+
+import pytest
+
+from asyncio_loader.bridge.ordered_map import OrderedThreadMap
+
+
+class Source:
+    """Items from a queue, None for ever after the end; what the feed is to the map."""
+
+    def __init__(self, *items: int | BaseException) -> None:
+        self.items: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
+        for item in (*items, None):
+            self.items.put(item)
+
+    def take(self) -> int | None:
+        item = self.items.get()
+        if item is None:
+            self.items.put(None)
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+
+def drain(pool: OrderedThreadMap[int, int]) -> list[int]:
+    results = []
+    while (result := pool.get()) is not None:
+        results.append(result)
+    return results
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_results_come_in_the_order_of_the_items(threads: int) -> None:
+    pool = OrderedThreadMap(
+        Source(*range(200)).take, lambda n: n * 2, threads=threads, budget_bytes=1000, size_of=lambda _: 1
+    )
+
+    assert drain(pool) == [n * 2 for n in range(200)]
+    assert pool.get() is None
+    pool.close()
+
+
+def test_a_late_first_result_holds_back_the_others() -> None:
+    second_is_done = threading.Event()
+
+    def apply(n: int) -> int:
+        if n == 0:
+            assert second_is_done.wait(10)
+        else:
+            second_is_done.set()
+        return n
+
+    pool = OrderedThreadMap(Source(0, 1).take, apply, threads=2, budget_bytes=10, size_of=lambda _: 1)
+
+    assert drain(pool) == [0, 1]
+    pool.close()
+
+
+def test_no_item_is_taken_while_what_waits_fills_the_budget() -> None:
+    made: list[int] = []
+    paused = threading.Semaphore(0)
+
+    def apply(n: int) -> int:
+        made.append(n)
+        paused.release()
+        return n
+
+    pool = OrderedThreadMap(Source(*range(10)).take, apply, threads=1, budget_bytes=3, size_of=lambda _: 1)
+    for _ in range(3):
+        assert paused.acquire(timeout=10)
+    assert made == [0, 1, 2]
+
+    assert pool.get() == 0
+    assert paused.acquire(timeout=10)
+    assert made == [0, 1, 2, 3]
+    assert drain(pool) == list(range(1, 10))
+    pool.close()
+
+
+def test_one_result_larger_than_the_budget_comes() -> None:
+    pool = OrderedThreadMap(Source(1, 2, 3).take, lambda n: n, threads=2, budget_bytes=1, size_of=lambda _: 100)
+
+    assert drain(pool) == [1, 2, 3]
+    pool.close()
+
+
+def test_what_the_function_raises_comes_in_its_place() -> None:
+    def apply(n: int) -> int:
+        if n == 1:
+            raise KeyError(n)
+        return n
+
+    pool = OrderedThreadMap(Source(0, 1, 2).take, apply, threads=2, budget_bytes=10, size_of=lambda _: 1)
+
+    assert pool.get() == 0
+    with pytest.raises(KeyError):
+        pool.get()
+    assert pool.get() == 2
+    pool.close()
+
+
+def test_what_the_source_raises_comes_after_all_before_it() -> None:
+    pool = OrderedThreadMap(
+        Source(0, 1, OSError("gone")).take, lambda n: n, threads=3, budget_bytes=10, size_of=lambda _: 1
+    )
+
+    assert [pool.get(), pool.get()] == [0, 1]
+    with pytest.raises(OSError, match="gone"):
+        pool.get()
+    assert pool.get() is None
+    pool.close()
+
+
+def test_close_ends_the_threads_in_any_state() -> None:
+    source = Source(*range(100))
+    pool = OrderedThreadMap(source.take, lambda n: n, threads=4, budget_bytes=5, size_of=lambda _: 1)
+    assert pool.get() == 0
+
+    pool.close()
+    pool.close()
+
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("asyncio-loader-transform")]
+    assert pool.get() is None
