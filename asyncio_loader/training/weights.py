@@ -1,0 +1,81 @@
+"""Pretrained weights: from a local file or from S3 into a module."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from asyncio_loader.errors import ConfigError
+
+__all__ = ["load_pretrained", "read_state_dict"]
+
+_LOG = logging.getLogger(__name__)
+
+_BACKBONE_PREFIXES = ("backbone.body.", "backbone.")
+
+
+def load_pretrained(module: nn.Module, checkpoint: str, *, prefix: str = "", path: str = "checkpoint") -> None:
+    """Load what fits of a checkpoint into a module; what is missing or left over is logged.
+
+    `checkpoint` is a local file or ``s3://``; `prefix` selects the parameters under it (``"backbone."`` of a whole
+    detector, which is also found by itself).
+
+    Raises:
+        ConfigError: the file is missing, no weights, needs a download, or nothing of it fits; names `path`.
+        FetchError: the object could not be had.
+    """
+    state = _select(read_state_dict(checkpoint, path=path), prefix)
+    own = module.state_dict()
+    fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    if not fits:
+        raise ConfigError(f"{path}={checkpoint!r}: none of its {len(state)} tensors fits the model")
+    module.load_state_dict(fits, strict=False)
+    missing = sorted(own.keys() - fits.keys())
+    unexpected = sorted(state.keys() - fits.keys())
+    _LOG.info("%s: %d tensors loaded; missing: %s; unexpected: %s", checkpoint, len(fits), missing, unexpected)
+
+
+def read_state_dict(checkpoint: str, *, path: str = "checkpoint") -> dict[str, Tensor]:
+    """The tensors of a checkpoint, of its ``state_dict`` where it has one. Unpickles tensors only, never code.
+
+    Raises: as `load_pretrained`.
+    """
+    try:
+        values = torch.load(io.BytesIO(_read(checkpoint, path)), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"{path}={checkpoint!r} is not a checkpoint of weights: {reason[0]}") from error
+    if isinstance(values, Mapping) and isinstance(values.get("state_dict"), Mapping):
+        values = values["state_dict"]
+    if not isinstance(values, Mapping) or not all(isinstance(v, Tensor) for v in values.values()):
+        raise ConfigError(f"{path}={checkpoint!r} holds no dict of tensors")
+    return dict(values)
+
+
+def _read(checkpoint: str, path: str) -> bytes | memoryview:
+    scheme, separator, _ = checkpoint.partition("://")
+    if separator and scheme not in ("s3", "file"):
+        raise ConfigError(
+            f"{path}={checkpoint!r} would have to be downloaded: put the file into your bucket (s3://…) or on disk, "
+            "or train from scratch with model.backbone.init_cfg=None"
+        )
+    if not separator and not os.path.isfile(checkpoint):
+        raise ConfigError(f"{path}={checkpoint!r}: no such file")
+    from asyncio_loader.fileio.file_client import FileClient
+
+    data: bytes | memoryview = FileClient.infer_client(uri=checkpoint).get(checkpoint)
+    return data
+
+
+def _select(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    for candidate in [prefix] if prefix else _BACKBONE_PREFIXES:
+        chosen = {k.removeprefix(candidate): v for k, v in state.items() if k.startswith(candidate)}
+        if chosen:
+            return chosen
+    return state
