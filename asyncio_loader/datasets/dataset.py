@@ -75,7 +75,7 @@ class AsyncIterableDataset(IterableDataset[Any]):
             ConfigError: an argument is wrong. Iterating raises `FetchError` and `TransformError` by `on_error`.
         """
         super().__init__()
-        _check(refs, batch_size, on_error)
+        _check(refs, batch_size, on_error, storage)
         self.refs = refs
         self.transform = transform
         self.shuffle = shuffle
@@ -174,7 +174,7 @@ class AsyncIterableDataset(IterableDataset[Any]):
         return {**self.__dict__, "_of_parent": self._rank_and_world(), "_counters": Counters()}
 
 
-def _check(refs: Sequence[Ref], batch_size: int, on_error: str) -> None:
+def _check(refs: Sequence[Ref], batch_size: int, on_error: str, storage: object) -> None:
     if isinstance(refs, str | bytes) or not hasattr(refs, "__getitem__") or not hasattr(refs, "__len__"):
         raise ConfigError(f"refs must be a sequence of URIs, paths or ObjectRef, not {type(refs).__name__}: {refs!r}")
     if len(refs) == 0:
@@ -183,3 +183,5 @@ def _check(refs: Sequence[Ref], batch_size: int, on_error: str) -> None:
         raise ConfigError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
     if on_error not in get_args(OnError):
         raise ConfigError(f"on_error must be one of {', '.join(map(repr, get_args(OnError)))}, not {on_error!r}")
+    if not isinstance(storage, S3Options | ObjectStore):
+        raise ConfigError(f"storage must be S3Options or a store, not {storage!r}")
