@@ -1,7 +1,8 @@
 """The seam between the loader and wherever bytes live.
 
-A store is addressed by whole URIs and knows one scheme. It lives in one event loop of one process; it is made where
-it is used and never pickled while it holds a connection. `StoreContract` in the tests is this page as code.
+A store is addressed by whole URIs. It connects at the first call, in the event loop of that call, and belongs to that
+loop until `aclose`; it pickles as its configuration, never with a connection or a secret. `StoreContract` in the tests
+is this page as code.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from asyncio_loader.records import Buffer
 __all__ = ["Admit", "Entry", "ObjectInfo", "ObjectStore", "WritableStore"]
 
 Admit: TypeAlias = Callable[[int], Awaitable[None]]
-"""Called once per GET with the size in bytes of the coming body, before it is read; the body waits for it."""
+"""Called once per GET with the size in bytes of the coming body, before it is read; the body waits for it.
+
+A body whose length the server does not announce is admitted when it has come, with the length it turned out to have.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Entry:
 
 @runtime_checkable
 class ObjectStore(Protocol):
-    """Reads objects. One attempt per call: who calls decides about retries."""
+    """Reads objects. `get` and `head` make one attempt per call: who calls decides about retries."""
 
     async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
         """The whole object, of exactly the announced length.
@@ -69,18 +73,22 @@ class ObjectStore(Protocol):
         """Everything whose URI starts with `uri`, in the order of the keys' UTF-8 bytes.
 
         Not recursive: only what has no further ``/`` behind `uri`, and the common prefixes of the rest.
-        Nothing there is an empty listing, not an error. Raises as `get`.
+        Nothing there is an empty listing, not an error. Raises as `get`, after the retries that a listing needs
+        to go on where it was.
         """
         ...
 
     async def aclose(self) -> None:
-        """Drop all connections. Idempotent; the store may not be used afterwards."""
+        """Drop all connections; what is in flight fails. Idempotent.
+
+        A later call connects anew, in whichever loop it is made.
+        """
         ...
 
 
 @runtime_checkable
 class WritableStore(ObjectStore, Protocol):
-    """Writes objects, too."""
+    """Writes objects, too; `put` and `delete` retry by themselves where the store is remote."""
 
     async def put(self, uri: str, data: Buffer) -> None:
         """Create or replace an object: whole or not at all. Raises as `get`."""

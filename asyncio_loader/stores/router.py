@@ -1,0 +1,126 @@
+"""One store for every URI: it looks at the scheme and asks the store that knows it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import AsyncIterator
+
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.options import RetryPolicy, S3Options
+from asyncio_loader.records import Buffer
+from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, ObjectStore, WritableStore
+
+__all__ = ["StoreRouter", "scheme_of"]
+
+_SCHEMES = ("s3", "file", "memory")
+# RFC 3986, section 3.1.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
+
+
+def scheme_of(uri: str) -> str:
+    """The scheme of a URI in lower case; ``file`` for a plain path."""
+    match = _SCHEME.match(uri)
+    return match[1].lower() if match else "file"
+
+
+class StoreRouter:
+    """Reads and writes objects by their URI: ``s3://``, ``file://``, plain paths, ``memory://``.
+
+    Each store is made when the first URI of its scheme comes. Loops and pickling: see `stores.base`.
+
+    Args:
+        storage: where S3 is; or a store of yours, which then gets all URIs, whatever their scheme.
+        timeouts: the timeouts of S3's connections.
+        max_connections: how many of these are open at most.
+    """
+
+    def __init__(
+        self,
+        storage: S3Options | ObjectStore | None = None,
+        *,
+        timeouts: RetryPolicy | None = None,
+        max_connections: int = 128,
+    ) -> None:
+        if not (storage is None or isinstance(storage, S3Options | ObjectStore)):
+            raise ConfigError(f"storage must be S3Options or a store, not {storage!r}")
+        self._storage = storage if storage is not None else S3Options()
+        self._timeouts = timeouts if timeouts is not None else RetryPolicy()
+        self._max_connections = max_connections
+        self._stores: dict[str, ObjectStore] = {}
+
+    async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+        """See `ObjectStore.get`."""
+        return await self.store_of(uri).get(uri, admit=admit)
+
+    async def head(self, uri: str) -> ObjectInfo:
+        """See `ObjectStore.head`."""
+        return await self.store_of(uri).head(uri)
+
+    def list(self, uri: str, *, recursive: bool = True) -> AsyncIterator[Entry]:
+        """See `ObjectStore.list`."""
+        return self.store_of(uri).list(uri, recursive=recursive)
+
+    async def put(self, uri: str, data: Buffer) -> None:
+        """See `WritableStore.put`."""
+        await self._writable(uri).put(uri, data)
+
+    async def delete(self, uri: str) -> None:
+        """See `WritableStore.delete`."""
+        await self._writable(uri).delete(uri)
+
+    async def aclose(self) -> None:
+        """See `ObjectStore.aclose`. Closes a store of yours, too: it may serve again afterwards."""
+        stores, self._stores = self._stores, {}
+        for store in stores.values():
+            await store.aclose()
+
+    def store_of(self, uri: str) -> ObjectStore:
+        """The store that knows this URI.
+
+        Raises:
+            ConfigError: no store does.
+        """
+        scheme = "any" if not isinstance(self._storage, S3Options) else scheme_of(uri)
+        store = self._stores.get(scheme)
+        if store is None:
+            store = self._stores[scheme] = self._make(scheme, uri)
+        return store
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self._storage, self._timeouts, self._max_connections)
+
+    def __repr__(self) -> str:
+        return f"<StoreRouter over {self._storage!r}>"
+
+    def _writable(self, uri: str) -> WritableStore:
+        store = self.store_of(uri)
+        if not isinstance(store, WritableStore):
+            raise ConfigError(f"{uri}: {store!r} only reads")
+        return store
+
+    def _make(self, scheme: str, uri: str) -> ObjectStore:
+        if not isinstance(self._storage, S3Options):
+            return self._storage
+        if scheme == "s3":
+            # Here, because aiohttp and botocore take a third of a second to import and local files need neither.
+            from asyncio_loader.stores.s3.store import S3Store
+
+            return S3Store(self._storage, timeouts=self._timeouts, max_connections=self._max_connections)
+        if scheme == "file":
+            from asyncio_loader.stores.local import LocalStore
+
+            return LocalStore()
+        if scheme == "memory":
+            from asyncio_loader.stores.memory import MemoryStore
+
+            return MemoryStore.process_wide()
+        meant = difflib.get_close_matches(scheme, _SCHEMES, n=1)
+        hint = (
+            f"did you mean {meant[0]}://?" if meant else f"known: {', '.join(f'{s}://' for s in _SCHEMES)}, plain paths"
+        )
+        raise ConfigError(f"{uri}: there is no store for {scheme}:// ({hint})")
+
+
+def _rebuild(storage: S3Options | ObjectStore, timeouts: RetryPolicy, max_connections: int) -> StoreRouter:
+    return StoreRouter(storage, timeouts=timeouts, max_connections=max_connections)

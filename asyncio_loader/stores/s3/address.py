@@ -1,0 +1,140 @@
+"""From a URI to the very bytes of the request line. Pure.
+
+A key is taken literally and encoded once, as SigV4 wants it ("Signature Calculations for the Authorization Header",
+Amazon S3 API Reference): every byte of its UTF-8 but ``A-Z a-z 0-9 - . _ ~ /`` becomes ``%XX``. Nothing is
+normalised: ``//``, ``.`` and ``..`` are parts of a key like any other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import NamedTuple
+from urllib.parse import quote
+
+from yarl import URL
+
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.options import Addressing
+
+__all__ = ["Address", "Endpoint", "parse_uri"]
+
+_PREFIX = "s3://"
+# Wider than S3's rules of today, for old buckets and for other servers; narrow enough that it is one path segment.
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{2,254}")
+# One label: a dot would need a certificate for two levels of subdomains, which S3 does not have.
+_HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9\-]{1,61}[a-z0-9]")
+_HOST_LABELS = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]")
+_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
+
+
+def parse_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of ``s3://bucket/key``; the key is empty for the bucket itself.
+
+    Raises:
+        ConfigError: no such URI, or no possible bucket.
+    """
+    if not uri.startswith(_PREFIX):
+        raise ConfigError(f"{uri!r} is no S3 URI: it must look like s3://bucket/key")
+    bucket, _, key = uri[len(_PREFIX) :].partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise ConfigError(
+            f"{uri!r}: {bucket!r} is no bucket name: 3 to 255 letters, digits, '.', '-' or '_', beginning with a letter"
+            " or digit (of an access point, use the alias instead of the ARN)"
+        )
+    return bucket, key
+
+
+def encode_key(key: str) -> str:
+    """The key as it stands in a request line and in the string to sign."""
+    try:
+        return quote(key, safe="/-._~")
+    except UnicodeEncodeError:
+        raise ConfigError(f"the key {key!r} is not Unicode text: S3 keys are UTF-8") from None
+
+
+class Address(NamedTuple):
+    """Where a request goes.
+
+    Attributes:
+        host: the Host header: in lower case, with the port where it is not the scheme's own.
+        path: the path, percent-encoded.
+        url: all of it, marked as encoded so that yarl and aiohttp leave it alone.
+    """
+
+    host: str
+    path: str
+    url: URL
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An S3 server, and how a bucket is named to it.
+
+    Attributes:
+        url: ``scheme://host[:port][/base]`` without a slash at the end, for messages and for botocore.
+        scheme: ``http`` or ``https``.
+        host: see `Address.host`.
+        base_path: what comes before every path; empty for most servers.
+        addressing: see `S3Options.addressing`.
+        is_aws: True for Amazon's own.
+    """
+
+    url: str
+    scheme: str
+    host: str
+    base_path: str
+    addressing: Addressing
+    is_aws: bool
+
+    @classmethod
+    def parse(cls, url: str, addressing: Addressing, *, source: str) -> Endpoint:
+        """Read an endpoint URL; `source` says in errors where it stood."""
+        try:
+            parts = URL(url)
+            host = parts.host_port_subcomponent
+        except ValueError as error:
+            raise ConfigError(f"{source}: {url!r} is no URL: {error}") from None
+        if parts.scheme not in ("http", "https") or not host:
+            raise ConfigError(f"{source}: {url!r} must look like https://host[:port]")
+        if parts.raw_user or parts.raw_password or parts.raw_query_string or parts.raw_fragment:
+            raise ConfigError(f"{source}: an endpoint is https://host[:port][/path], without user, query and fragment")
+        if addressing == "virtual" and _is_ip(parts.raw_host or ""):
+            raise ConfigError(f"{source}: {host} is an address: no bucket can stand before it (addressing='path')")
+        base = parts.raw_path.rstrip("/")
+        is_aws = (parts.raw_host or "").endswith(_AWS_HOSTS)
+        return cls(f"{parts.scheme}://{host}{base}", parts.scheme, host, base, addressing, is_aws)
+
+    def locate(self, uri: str) -> Address:
+        """Where the object is.
+
+        Raises:
+            ConfigError: the URI names no object, or its bucket cannot stand in a host name as `addressing` wants it.
+        """
+        bucket, key = parse_uri(uri)
+        if not key:
+            raise ConfigError(f"{uri!r} names a bucket, not an object")
+        if self.is_virtual(bucket):
+            host, path = f"{bucket}.{self.host}", f"{self.base_path}/{encode_key(key)}"
+        else:
+            host, path = self.host, f"{self.base_path}/{bucket}/{encode_key(key)}"
+        return Address(host, path, URL(f"{self.scheme}://{host}{path}", encoded=True))
+
+    def is_virtual(self, bucket: str) -> bool:
+        """True where the bucket stands in the host name."""
+        if self.addressing == "auto":
+            return self.is_aws and _HOST_LABEL.fullmatch(bucket) is not None
+        if self.addressing == "virtual" and not _HOST_LABELS.fullmatch(bucket):
+            raise ConfigError(
+                f"bucket {bucket!r} is no host name: S3Options.addressing must be 'auto' or 'path' for it"
+            )
+        return self.addressing == "virtual"
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

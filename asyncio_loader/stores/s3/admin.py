@@ -1,0 +1,228 @@
+"""Everything that is not the hot path, through aioboto3: list, put, delete, buckets.
+
+botocore retries these itself (a listing could not go on from outside), as often as the policy allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any
+
+import aioboto3
+import botocore.exceptions
+from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
+from aiobotocore.session import AioSession
+from botocore import UNSIGNED
+from botocore.credentials import ReadOnlyCredentials
+
+from asyncio_loader.errors import ConfigError, ConnectionLost, FetchError, FetchTimeout, LoaderError
+from asyncio_loader.options import RetryPolicy, S3Options
+from asyncio_loader.records import Buffer
+from asyncio_loader.stores.base import Entry
+from asyncio_loader.stores.s3.address import Endpoint, parse_uri
+from asyncio_loader.stores.s3.credentials import Credentials
+from asyncio_loader.stores.s3.faults import Answer, error_of
+from asyncio_loader.stores.s3.multipart import put_parts
+from asyncio_loader.stores.s3.site import Site
+
+__all__ = ["Admin"]
+
+
+class Admin:
+    """The slow face of one S3 service, on one loop. Its client opens at the first call.
+
+    Args:
+        site: where it is.
+        credentials: None for anonymous requests.
+        options: for the size of parts and the profile.
+        timeouts: of connections; `max_attempts` is botocore's number of tries.
+    """
+
+    def __init__(self, site: Site, credentials: Credentials | None, options: S3Options, timeouts: RetryPolicy) -> None:
+        self._site = site
+        self._credentials = credentials
+        self._part_bytes = options.part_size_bytes
+        self._profile_name = options.profile_name
+        self._timeouts = timeouts
+        self._client: Any = None
+        self._opening = asyncio.Lock()
+        self._resources = AsyncExitStack()
+
+    async def list(self, uri: str, recursive: bool) -> AsyncIterator[Entry]:
+        """See `ObjectStore.list`."""
+        bucket, prefix = parse_uri(uri)
+        client = await self._open()
+        delimiter = {} if recursive else {"Delimiter": "/"}
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **delimiter)
+        with self._errors(uri):
+            async for page in pages:
+                for entry in _entries(bucket, page):
+                    yield entry
+
+    async def has_any(self, uri: str) -> bool:
+        """True if at least one object's URI starts with this one. One request for one key."""
+        bucket, prefix = parse_uri(uri)
+        client = await self._open()
+        with self._errors(uri):
+            page = await client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        return bool(page.get("Contents"))
+
+    async def put(self, uri: str, data: Buffer) -> None:
+        """See `WritableStore.put`. Above the size of a part it goes up in parts, several at a time."""
+        bucket, key = self._object(uri)
+        client = await self._open()
+        with self._errors(uri):
+            if len(data) <= self._part_bytes:
+                await client.put_object(Bucket=bucket, Key=key, Body=bytes(data))
+            else:
+                await put_parts(client, bucket, key, data, part_bytes=self._part_bytes)
+
+    async def delete(self, uri: str) -> None:
+        """See `WritableStore.delete`."""
+        bucket, key = self._object(uri)
+        client = await self._open()
+        with self._errors(uri):
+            await client.delete_object(Bucket=bucket, Key=key)
+
+    async def has_bucket(self, uri: str) -> bool:
+        """True if the URI's bucket exists and may be looked at. Needs the permission to list it."""
+        bucket, _ = parse_uri(uri)
+        client = await self._open()
+        try:
+            with self._errors(uri):
+                await client.head_bucket(Bucket=bucket)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def create_bucket(self, uri: str) -> None:
+        """Make the URI's bucket, in the region of this service; one of one's own that is there already will do."""
+        bucket, _ = parse_uri(uri)
+        client = await self._open()
+        elsewhere = self._site.endpoint.is_aws and self._site.region != "us-east-1"
+        place = {"CreateBucketConfiguration": {"LocationConstraint": self._site.region}} if elsewhere else {}
+        with self._errors(uri):
+            try:
+                await client.create_bucket(Bucket=bucket, **place)
+            except botocore.exceptions.ClientError as error:
+                if error.response.get("Error", {}).get("Code") != "BucketAlreadyOwnedByYou":
+                    raise
+
+    async def aclose(self) -> None:
+        """Close the client. Idempotent."""
+        self._client = None
+        await self._resources.aclose()
+
+    def _object(self, uri: str) -> tuple[str, str]:
+        bucket, key = parse_uri(uri)
+        if not key:
+            raise ConfigError(f"{uri!r} names a bucket, not an object")
+        return bucket, key
+
+    async def _open(self) -> Any:
+        async with self._opening:
+            if self._client is None:
+                self._client = await self._resources.enter_async_context(self._new_client())
+        return self._client
+
+    def _new_client(self) -> Any:
+        session = AioSession(profile=self._profile_name)
+        session.register_component("credential_provider", _Provider(self._credentials))
+        return aioboto3.Session(botocore_session=session).client(
+            "s3",
+            region_name=self._site.region,
+            endpoint_url=self._site.endpoint.url,
+            verify=self._site.ca_bundle,
+            config=_config(self._site.endpoint, self._timeouts, is_anonymous=self._credentials is None),
+        )
+
+    @contextmanager
+    def _errors(self, uri: str) -> Iterator[None]:
+        try:
+            yield
+        except botocore.exceptions.ClientError as error:
+            raise error_of(uri, _answer(error), region=self._site.region) from error
+        except botocore.exceptions.BotoCoreError as error:
+            raise _error_of_botocore(uri, error, self._site.endpoint.url) from error
+
+
+class _Provider:
+    """Takes the place of botocore's own chain, which would be asked a second time."""
+
+    def __init__(self, credentials: Credentials | None) -> None:
+        self._credentials = credentials
+
+    async def load_credentials(self) -> AioCredentials | None:
+        return _SharedCredentials(self._credentials) if self._credentials is not None else None
+
+
+class _SharedCredentials(AioCredentials):  # type: ignore[misc]  # botocore ships no types
+    """Hands botocore the keys that the GETs use, renewed with them."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__("shared", "shared", method="asyncio-loader")
+        self._credentials = credentials
+
+    async def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        keys = self._credentials.fresh_keys() or await self._credentials.renew_keys()
+        return ReadOnlyCredentials(keys.key_id, keys.secret, keys.token)
+
+
+def _config(endpoint: Endpoint, timeouts: RetryPolicy, *, is_anonymous: bool) -> AioConfig:
+    signature = {"signature_version": UNSIGNED} if is_anonymous else {}
+    style = (
+        "virtual" if endpoint.addressing == "virtual" or (endpoint.addressing == "auto" and endpoint.is_aws) else "path"
+    )
+    return AioConfig(
+        s3={"addressing_style": style},
+        connect_timeout=timeouts.connect_timeout_s,
+        read_timeout=timeouts.stall_timeout_s,
+        retries={"mode": "standard", "total_max_attempts": timeouts.max_attempts},
+        # As the GETs: no proxies of the environment.
+        proxies={},
+        # botocore's default since 1.36 sends CRC trailers that other servers than Amazon's mostly refuse.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        **signature,
+    )
+
+
+def _entries(bucket: str, page: dict[str, Any]) -> list[Entry]:
+    """One page in order: S3 pages through objects and prefixes together, but tells them apart within a page."""
+    found = [Entry(f"s3://{bucket}/{item['Key']}", item["Size"]) for item in page.get("Contents", ())]
+    found += [Entry(f"s3://{bucket}/{item['Prefix']}") for item in page.get("CommonPrefixes", ())]
+    return sorted(found, key=lambda entry: entry.uri.encode())
+
+
+def _answer(error: botocore.exceptions.ClientError) -> Answer:
+    about = error.response.get("Error", {})
+    meta = error.response.get("ResponseMetadata", {})
+    code = str(about.get("Code", ""))
+    status = int(meta.get("HTTPStatusCode") or (code if code.isdigit() else 0))
+    region = meta.get("HTTPHeaders", {}).get("x-amz-bucket-region") or about.get("Region", "")
+    message = " ".join(str(about.get("Message", "")).split())[:200]
+    return Answer(status, "" if code.isdigit() else code, message, region)
+
+
+def _error_of_botocore(uri: str, error: botocore.exceptions.BotoCoreError, endpoint: str) -> LoaderError:
+    match error:
+        case botocore.exceptions.ParamValidationError() | botocore.exceptions.ValidationError():
+            return ConfigError(f"{uri}: {' '.join(str(error).split())}")
+        case botocore.exceptions.ConnectTimeoutError():
+            return FetchTimeout(f"{uri}: no connection to {endpoint} (connect_timeout_s)", key=uri)
+        case botocore.exceptions.ReadTimeoutError():
+            return FetchTimeout(f"{uri}: no answer from {endpoint} (stall_timeout_s)", key=uri)
+        case botocore.exceptions.SSLError():
+            return ConnectionLost(
+                f"{uri}: TLS with {endpoint} failed; if an authority of your own signed its certificate, name its PEM"
+                " file in S3Options.ca_bundle or AWS_CA_BUNDLE",
+                key=uri,
+            )
+        case botocore.exceptions.EndpointConnectionError():
+            return ConnectionLost(f"{uri}: cannot reach {endpoint}; look at S3Options.endpoint_url", key=uri)
+        case botocore.exceptions.ConnectionError() | botocore.exceptions.HTTPClientError():
+            return ConnectionLost(f"{uri}: {endpoint} closed the connection ({type(error).__name__})", key=uri)
+    return FetchError(f"{uri}: {type(error).__name__}: {' '.join(str(error).split())}", key=uri)

@@ -1,0 +1,168 @@
+"""One table from what S3 answers, and from what a connection does, to the error tree. Pure.
+
+Sources of the codes: "Error responses", Amazon S3 API Reference, and what moto, rclone and MinIO send. Messages are one
+line: ``s3://bucket/key: what (HTTP 403 SignatureDoesNotMatch); what to look at``. Of an error document only code,
+message and region are read: the rest repeats the request, session token included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from asyncio_loader.errors import (
+    AccessDenied,
+    ChecksumMismatch,
+    ConfigError,
+    FetchError,
+    FetchTimeout,
+    LoaderError,
+    ObjectNotFound,
+    ServerFault,
+    ShortRead,
+    Throttled,
+)
+
+__all__ = ["ERROR_BODY_BYTES", "Answer", "error_of", "parse_answer"]
+
+ERROR_BODY_BYTES = 64 * 1024
+"""As much of an error document as is read; S3's are below 2 KB."""
+
+_REGION_HEADER = "x-amz-bucket-region"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response that is not the wanted one.
+
+    Attributes:
+        status: the HTTP status.
+        code: S3's error code; empty where there is no error document, as after HEAD.
+        message: S3's own words, one line.
+        region: the bucket's region, where the server told it.
+    """
+
+    status: int
+    code: str = ""
+    message: str = ""
+    region: str = ""
+
+
+def parse_answer(status: int, reason: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Read an error response.
+
+    No XML parser: four fields of a flat document don't need one, and a broken document must do no harm.
+    """
+    text = body[:ERROR_BODY_BYTES].decode("utf-8", "replace")
+    code = _field(text, "Code")
+    # HEAD has no document; the reason phrase is all that tells a throttled one.
+    if not code and status == 503 and reason.lower() == "slow down":
+        code = "SlowDown"
+    return Answer(status, code, _field(text, "Message"), headers.get(_REGION_HEADER, "") or _field(text, "Region"))
+
+
+def error_of(uri: str, answer: Answer, *, region: str) -> LoaderError:
+    """The error that an answer means; `region` is the one the request was signed for."""
+    label = f"HTTP {answer.status} {answer.code}".rstrip()
+    if _is_elsewhere(answer, region):
+        there = f"is in region {answer.region!r}" if answer.region else "is in another region or at another endpoint"
+        return ConfigError(
+            f"{uri}: the bucket {there}, the request was for {region!r} ({label}); set S3Options.region_name"
+            " (AWS_REGION, or the profile's region)"
+        )
+    if answer.code == "InvalidBucketName":
+        return ConfigError(f"{uri}: the server takes no such bucket name ({label})")
+    kind, what, advice = _BY_CODE.get(answer.code) or _by_status(answer)
+    return kind(f"{uri}: {what} ({label}){'; ' if advice else ''}{advice}", key=uri)
+
+
+def _is_elsewhere(answer: Answer, region: str) -> bool:
+    if answer.code in _ELSEWHERE or answer.status in (301, 307, 308):
+        return True
+    return answer.status == 400 and answer.region not in ("", region)
+
+
+def _by_status(answer: Answer) -> tuple[type[FetchError], str, str]:
+    if answer.status in _BY_STATUS:
+        return _BY_STATUS[answer.status]
+    if answer.status >= 500:
+        return ServerFault, answer.message or "the server failed", ""
+    return FetchError, answer.message or "the server refuses the request", ""
+
+
+def _field(text: str, name: str) -> str:
+    match = re.search(f"<{name}>([^<]*)</{name}>", text)
+    return " ".join(match[1].split())[:200] if match else ""
+
+
+_ELSEWHERE = frozenset(
+    {
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "PermanentRedirect",
+        "Redirect",
+        "TemporaryRedirect",
+    }
+)
+
+_NO_PERMISSION = (
+    AccessDenied,
+    "access denied",
+    "the credentials may not do this, or the object does not exist and they may not list the bucket"
+    " (for a public bucket: S3Options.anonymous)",
+)
+_EXPIRED = (AccessDenied, "the session token is expired or not valid", "renew the credentials (aws sso login, …)")
+_THROTTLED = (Throttled, "the server asks for fewer requests", "")
+_SLOW_REQUEST = (FetchTimeout, "the server waited too long for the request", "")
+
+_BY_CODE: dict[str, tuple[type[FetchError], str, str]] = {
+    "NoSuchKey": (ObjectNotFound, "no such object", ""),
+    "NoSuchBucket": (ObjectNotFound, "no such bucket", "look at the URI, S3Options.endpoint_url and the profile"),
+    "NoSuchVersion": (ObjectNotFound, "no such object", ""),
+    "NoSuchUpload": (FetchError, "the multipart upload was aborted", ""),
+    "AccessDenied": _NO_PERMISSION,
+    "AllAccessDisabled": (AccessDenied, "all access to it is disabled", ""),
+    "AccountProblem": (AccessDenied, "the account has a problem", ""),
+    "InvalidAccessKeyId": (
+        AccessDenied,
+        "the server does not know the access key",
+        "look at AWS_ACCESS_KEY_ID, S3Options.profile_name and S3Options.endpoint_url",
+    ),
+    "SignatureDoesNotMatch": (
+        AccessDenied,
+        "the signature is wrong",
+        "look at AWS_SECRET_ACCESS_KEY, S3Options.region_name, and whether a proxy changes the request",
+    ),
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "InvalidToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "RequestTimeTooSkewed": (
+        AccessDenied,
+        "this machine's clock and the server's are too far apart",
+        "set the clock (NTP); S3 allows 15 minutes",
+    ),
+    "RequestExpired": (AccessDenied, "the request is too old for the server", "set the clock (NTP)"),
+    "InvalidObjectState": (AccessDenied, "the object is archived", "restore it from Glacier first"),
+    "SlowDown": _THROTTLED,
+    "Throttling": _THROTTLED,
+    "ThrottlingException": _THROTTLED,
+    "ThrottledException": _THROTTLED,
+    "RequestThrottled": _THROTTLED,
+    "RequestLimitExceeded": _THROTTLED,
+    "TooManyRequests": _THROTTLED,
+    "BandwidthLimitExceeded": _THROTTLED,
+    "RequestTimeout": _SLOW_REQUEST,
+    "IncompleteBody": (ShortRead, "the server got less than was announced", ""),
+    "BadDigest": (ChecksumMismatch, "the server got other bytes than were sent", ""),
+    "XAmzContentSHA256Mismatch": (ChecksumMismatch, "the server got other bytes than were sent", ""),
+}
+
+_BY_STATUS: dict[int, tuple[type[FetchError], str, str]] = {
+    401: _NO_PERMISSION,
+    403: _NO_PERMISSION,
+    404: (ObjectNotFound, "no such object or bucket", ""),
+    408: _SLOW_REQUEST,
+    429: _THROTTLED,
+}

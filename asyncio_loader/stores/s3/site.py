@@ -1,0 +1,120 @@
+"""Where S3 is: endpoint, region and authorities, from `S3Options` first and botocore's configuration second."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import ssl
+from dataclasses import dataclass
+
+import botocore.exceptions
+from botocore.session import Session
+
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.options import S3Options
+from asyncio_loader.stores.s3.address import Endpoint
+
+__all__ = ["Site", "open_tls", "resolve_site"]
+
+_DEFAULT_REGION = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An S3 service as it was found.
+
+    Attributes:
+        endpoint: the server.
+        region: what requests are signed for.
+        ca_bundle: PEM file or directory of the authorities to trust; None for the system's.
+        profile: the name of the AWS profile in use.
+    """
+
+    endpoint: Endpoint
+    region: str
+    ca_bundle: str | None
+    profile: str
+
+
+def resolve_site(options: S3Options) -> tuple[Site, Session]:
+    """Find the service; the session is for its credentials. Reads files: not for the loop.
+
+    Raises:
+        ConfigError: no such profile, a broken config file, or an endpoint that is no URL.
+    """
+    session = Session(profile=options.profile_name)
+    try:
+        profile = session.get_config_variable("profile") or "default"
+        # Reads the files, and notices a profile that is not there.
+        session.get_scoped_config()
+        region = _region(options, session)
+        endpoint = _endpoint(options, session, region)
+        ca_bundle = options.ca_bundle or session.get_config_variable("ca_bundle")
+    except botocore.exceptions.ProfileNotFound as error:
+        raise _no_profile(str(error.kwargs["profile"]), options, session.available_profiles) from None
+    except botocore.exceptions.BotoCoreError as error:
+        raise ConfigError(f"AWS configuration: {' '.join(str(error).split())}") from None
+    return Site(endpoint, region, ca_bundle, profile), session
+
+
+def open_tls(site: Site) -> ssl.SSLContext | None:
+    """The TLS context for a site, certificates verified; None for plain http. Reads files: not for the loop.
+
+    Raises:
+        ConfigError: the CA bundle cannot be read.
+    """
+    if site.endpoint.scheme == "http":
+        return None
+    bundle = site.ca_bundle
+    try:
+        if bundle is not None and os.path.isdir(bundle):
+            return ssl.create_default_context(capath=bundle)
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        # SSLError is an OSError: a file without a certificate ends here, too.
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(f"ca_bundle (S3Options or AWS_CA_BUNDLE): {bundle!r} cannot be used: {reason}") from error
+
+
+def _region(options: S3Options, session: Session) -> str:
+    # botocore knows AWS_DEFAULT_REGION alone; every other SDK AWS_REGION.
+    found = options.region_name or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    return str(found or _DEFAULT_REGION)
+
+
+def _endpoint(options: S3Options, session: Session, region: str) -> Endpoint:
+    if options.endpoint_url is not None:
+        return Endpoint.parse(options.endpoint_url, options.addressing, source="S3Options.endpoint_url")
+    url = _configured_url(session)
+    if url is not None:
+        return Endpoint.parse(url, options.addressing, source="endpoint_url (AWS_ENDPOINT_URL_S3, …, or the profile)")
+    return Endpoint.parse(_aws_url(session, region), options.addressing, source="region_name")
+
+
+def _configured_url(session: Session) -> str | None:
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
+    environ = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if environ:
+        return environ
+    profile = session.get_scoped_config()
+    service = session.full_config.get("services", {}).get(profile.get("services", ""), {}).get("s3", {})
+    found: str | None = service.get("endpoint_url") or profile.get("endpoint_url")
+    return found
+
+
+def _aws_url(session: Session, region: str) -> str:
+    resolver = session.get_component("endpoint_resolver")
+    variants = {
+        name: bool(session.get_config_variable(name)) for name in ("use_dualstack_endpoint", "use_fips_endpoint")
+    }
+    found = resolver.construct_endpoint("s3", region, **variants)
+    # A region newer than the table: the pattern has been the same since 2018.
+    return f"https://{found['hostname'] if found else f's3.{region}.amazonaws.com'}"
+
+
+def _no_profile(name: str, options: S3Options, known: list[str]) -> ConfigError:
+    source = "S3Options.profile_name" if options.profile_name is not None else "AWS_PROFILE"
+    meant = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {meant[0]!r}?" if meant else f"known: {', '.join(sorted(known)) or 'none'}"
+    return ConfigError(f"{source}: there is no AWS profile {name!r} ({hint})")

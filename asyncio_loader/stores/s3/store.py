@@ -1,0 +1,154 @@
+"""S3 as a store: puts site, credentials, hot path and slow path together, when and where they are first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from aiohttp import ClientSession
+
+from asyncio_loader.errors import LoaderError
+from asyncio_loader.options import RetryPolicy, S3Options
+from asyncio_loader.records import Buffer
+from asyncio_loader.stores.base import Admit, Entry, ObjectInfo
+from asyncio_loader.stores.s3.admin import Admin
+from asyncio_loader.stores.s3.connections import open_session
+from asyncio_loader.stores.s3.credentials import Credentials
+from asyncio_loader.stores.s3.objects import ObjectReader
+from asyncio_loader.stores.s3.site import open_tls, resolve_site
+
+__all__ = ["S3Store"]
+
+
+class S3Store:
+    """Reads and writes ``s3://bucket/key``.
+
+    Endpoint, region and credentials are looked up at the first call, off the loop; so a wrong profile shows then, not
+    here. Pickling keeps the options and nothing else.
+
+    Args:
+        options: where S3 is and who asks.
+        timeouts: the timeouts of connections; its retries are used for `list`, `put` and `delete` alone.
+        max_connections: GETs and HEADs at the same time; more wait their turn, without a timeout.
+    """
+
+    def __init__(
+        self, options: S3Options | None = None, *, timeouts: RetryPolicy | None = None, max_connections: int = 128
+    ) -> None:
+        self._options = options if options is not None else S3Options()
+        self._timeouts = timeouts if timeouts is not None else RetryPolicy()
+        self._max_connections = max_connections
+        self._link: _Link | None = None
+
+    async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+        """See `ObjectStore.get`."""
+        return await (await self._parts()).reader.get(uri, admit)
+
+    async def head(self, uri: str) -> ObjectInfo:
+        """See `ObjectStore.head`."""
+        return await (await self._parts()).reader.head(uri)
+
+    async def list(self, uri: str, *, recursive: bool = True) -> AsyncIterator[Entry]:
+        """See `ObjectStore.list`. ``s3://bucket`` lists all of a bucket."""
+        async for entry in (await self._parts()).admin.list(uri, recursive):
+            yield entry
+
+    async def put(self, uri: str, data: Buffer) -> None:
+        """See `WritableStore.put`. In parts above `S3Options.part_size_bytes`."""
+        await (await self._parts()).admin.put(uri, data)
+
+    async def delete(self, uri: str) -> None:
+        """See `WritableStore.delete`."""
+        await (await self._parts()).admin.delete(uri)
+
+    async def has_any(self, uri: str) -> bool:
+        """True if some object's URI starts with this one: one request, however many there are."""
+        return await (await self._parts()).admin.has_any(uri)
+
+    async def has_bucket(self, uri: str) -> bool:
+        """True if the URI's bucket exists. Needs the permission to list it."""
+        return await (await self._parts()).admin.has_bucket(uri)
+
+    async def create_bucket(self, uri: str) -> None:
+        """Make the URI's bucket; no error if it is there and one's own."""
+        await (await self._parts()).admin.create_bucket(uri)
+
+    async def aclose(self) -> None:
+        """See `ObjectStore.aclose`."""
+        link, self._link = self._link, None
+        if link is not None and link.loop is asyncio.get_running_loop():
+            await link.aclose()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self._options, self._timeouts, self._max_connections)
+
+    def __repr__(self) -> str:
+        return f"<S3Store {self._options!r}>"
+
+    async def _parts(self) -> _Parts:
+        link = self._link
+        loop = asyncio.get_running_loop()
+        if link is None or link.loop is not loop:
+            if link is not None and link.is_alive:
+                raise LoaderError("an S3Store serves one event loop at a time: aclose it there first, or make another")
+            link = self._link = _Link(loop, self._options, self._timeouts, self._max_connections)
+        return link.parts or await link.open()
+
+
+class _Parts(NamedTuple):
+    session: ClientSession
+    reader: ObjectReader
+    admin: Admin
+
+
+class _Link:
+    """What a store has in one loop of one process."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, options: S3Options, timeouts: RetryPolicy, max_connections: int
+    ) -> None:
+        self.loop = loop
+        self.parts: _Parts | None = None
+        self._pid = os.getpid()
+        self._options = options
+        self._timeouts = timeouts
+        self._max_connections = max_connections
+        self._opening = asyncio.Lock()
+
+    @property
+    def is_alive(self) -> bool:
+        """False where it was inherited through a fork, or its loop is gone."""
+        return self._pid == os.getpid() and not self.loop.is_closed()
+
+    async def open(self) -> _Parts:
+        """Look everything up once; concurrent callers wait for the same look-up, and a failed one is not kept."""
+        async with self._opening:
+            if self.parts is None:
+                options = self._options
+                site, botocore_session = await asyncio.to_thread(resolve_site, options)
+                tls = await asyncio.to_thread(open_tls, site)
+                credentials = None if options.anonymous else Credentials(botocore_session, site.profile)
+                session = open_session(tls)
+                reader = ObjectReader(
+                    session,
+                    site.endpoint,
+                    site.region,
+                    credentials,
+                    timeouts=self._timeouts,
+                    max_connections=self._max_connections,
+                )
+                self.parts = _Parts(session, reader, Admin(site, credentials, options, self._timeouts))
+            return self.parts
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+        parts, self.parts = self.parts, None
+        if parts is not None:
+            await parts.session.close()
+            await parts.admin.aclose()
+
+
+def _rebuild(options: S3Options, timeouts: RetryPolicy, max_connections: int) -> S3Store:
+    return S3Store(options, timeouts=timeouts, max_connections=max_connections)
