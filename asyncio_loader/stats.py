@@ -19,7 +19,7 @@ class LoaderStats:
         bytes_fetched: bytes of bodies received whole.
         wait_s: seconds the consumer stood still for the next sample. Its share of `elapsed_s` is what a faster
             loader could win; near 0 the loader is not the limit.
-        elapsed_s: seconds from the first sample asked for to the last one handed over, over all epochs.
+        elapsed_s: seconds from the first sample asked for to the last answer, summed over the iterations.
         peak_window_bytes: the most bytes that were reserved at once. Close to `window_bytes`: the consumer is the
             limit, or the window is too small for the latency; far below it: the network is.
         failed: samples that did not come or were rejected by a transform.

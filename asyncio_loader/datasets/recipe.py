@@ -101,9 +101,7 @@ class _Void(TransformError):
     """The transform returned None."""
 
 
-def _refetch(
-    ref: ObjectRef, index: int, instead_of: Failed, fetch: Callable[[str], tuple[Buffer, int]]
-) -> Outcome:
+def _refetch(ref: ObjectRef, index: int, instead_of: Failed, fetch: Callable[[str], tuple[Buffer, int]]) -> Outcome:
     at = instead_of.position
     try:
         data, attempts = fetch(ref.uri)

@@ -64,11 +64,12 @@ class SampleStream(Iterator[Any]):
         except BaseException:
             self.close()
             raise
+        finally:
+            self._counters.elapsed_s = self._elapsed_before + time.perf_counter() - self._started
         if made is None:
             self.close()
             raise StopIteration
         self._counters.samples += 1
-        self._counters.elapsed_s = self._elapsed_before + time.perf_counter() - self._started
         return made.value
 
     def close(self) -> None:

@@ -7,9 +7,8 @@ import threading
 from typing import Any
 
 import pytest
-import torch
-
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
+from asyncio_loader.datasets.distributed import RankAndWorld
 from asyncio_loader.errors import ConfigError, LoaderError, ObjectNotFound
 from asyncio_loader.records import Fetched, ObjectRef
 from asyncio_loader.stores.memory import MemoryStore
@@ -187,15 +186,16 @@ def test_what_is_no_reference_is_refused_with_its_value() -> None:
         list(AsyncIterableDataset([3], storage=store()))  # type: ignore[list-item]
 
 
-def test_ranks_of_a_process_group_share_the_epoch(tmp_path: Any) -> None:
+@pytest.mark.parametrize("crossed", [False, True], ids=["in the rank", "in a worker started by the rank"])
+def test_ranks_share_the_epoch(monkeypatch: pytest.MonkeyPatch, crossed: bool) -> None:
     seen = []
     for rank in range(2):
-        torch.distributed.init_process_group("fake", rank=rank, world_size=2, store=torch.distributed.HashStore())
-        try:
-            part = dataset(shuffle=True, batch_size=3)
-            seen.append(list(part))
-            assert len(part) == 10
-        finally:
-            torch.distributed.destroy_process_group()
+        monkeypatch.setattr("asyncio_loader.datasets.dataset.rank_and_world", lambda rank=rank: RankAndWorld(rank, 2))
+        part = dataset(shuffle=True, batch_size=3)
+        if crossed:
+            part = pickle.loads(pickle.dumps(part))
+            monkeypatch.setattr("asyncio_loader.datasets.dataset.rank_and_world", lambda: None)
+        seen.append(list(part))
+        assert len(part) == 10
 
     assert sorted(seen[0] + seen[1]) == list(range(20))
