@@ -86,7 +86,8 @@ class AsyncIterableDataset(IterableDataset[Any]):
         self.storage = storage
         self.on_error: OnError = on_error
         # A tensor in shared memory reaches live persistent workers under every start method; mp.Value doesn't pickle.
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._epoch: torch.Tensor = torch.zeros(1, dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
         self._counters = Counters()
         self._of_parent: RankAndWorld | None = None
 
@@ -143,7 +144,7 @@ class AsyncIterableDataset(IterableDataset[Any]):
         threads: int = 0,
         owns_session: bool = False,
     ) -> SampleStream:
-        """The samples of one shard of the current epoch on an open session: what `__iter__` and `Loader` are made of."""
+        """The samples of one shard of the current epoch on an open session: for `__iter__` and `Loader`."""
         plan = self.plan(batch_size)
         shard = Shard(self._rank_and_world().rank, worker, workers)
         jobs = (Job(as_ref(self.refs[slot.index]), slot, plan.epoch) for slot in plan.slots(shard))

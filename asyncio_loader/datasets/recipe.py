@@ -69,14 +69,14 @@ class Recipe:
         except Exception as error:  # noqa: BLE001 - the transform is the user's: whatever it raises is a failed sample
             return _failed(outcome, _wrapped(outcome, error))
         if value is None:
-            return _failed(outcome, _Void(f"{outcome.ref.uri}: the pipeline returned None", key=outcome.ref.uri))
+            return _failed(outcome, _VoidError(f"{outcome.ref.uri}: the pipeline returned None", key=outcome.ref.uri))
         return Made(value)
 
     def settle(self, made: Made | Failed, fetch: Callable[[str], tuple[Buffer, int]]) -> Made | None:
         """Apply the policy: the sample, None to skip it, or raise. `fetch` gets a substitute's bytes."""
         if isinstance(made, Made):
             return made
-        policy = self.on_void if isinstance(made.error, _Void) else self.on_error
+        policy = self.on_void if isinstance(made.error, _VoidError) else self.on_error
         if policy == "raise":
             raise made.error
         return None if policy == "skip" else self._substitute(made, fetch)
@@ -97,7 +97,7 @@ class Recipe:
         ) from error
 
 
-class _Void(TransformError):
+class _VoidError(TransformError):
     """The transform returned None."""
 
 

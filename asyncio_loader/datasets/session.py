@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 from asyncio_loader.bridge.loop_thread import LoopThread
 from asyncio_loader.engine.fetch import fetch_object
 from asyncio_loader.options import FetchOptions, S3Options
@@ -24,11 +26,14 @@ class Session:
         self.loop_thread = LoopThread()
         self.store = StoreRouter(storage, timeouts=options.retry, max_connections=options.max_in_flight)
         self._options = options
+        # Here rather than in the loop thread's own finalizer: a callback on its way to the loop may hold the last
+        # reference to that one, and a loop cannot wait for itself.
+        self._finalizer = weakref.finalize(self, self.loop_thread.close, self.store.aclose)
 
     def fetch(self, uri: str) -> tuple[Buffer, int]:
         """One object now, outside of the window: its bytes and the number of GETs. Blocks; raises FetchError."""
         return self.loop_thread.run(fetch_object(self.store, uri, retry=self._options.retry))
 
     def close(self) -> None:
-        """Cancel what is under way, drop the connections, end the thread. Idempotent."""
-        self.loop_thread.close(self.store.aclose)
+        """Cancel what is under way, drop the connections, end the thread. Idempotent; upon collection, too."""
+        self._finalizer()

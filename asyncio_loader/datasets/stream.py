@@ -6,7 +6,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from asyncio_loader.bridge.feed import Feed
 from asyncio_loader.bridge.ordered_map import OrderedThreadMap
@@ -21,6 +21,8 @@ from asyncio_loader.records import Failed
 from asyncio_loader.stats import Counters
 
 __all__ = ["SampleStream"]
+
+T = TypeVar("T")
 
 
 class SampleStream(Iterator[Any]):
@@ -109,7 +111,7 @@ class SampleStream(Iterator[Any]):
         self._credit = delivery.credit
         return self._recipe.make(delivery.outcome)
 
-    def _timed(self, wait: Callable[[], Any]) -> Any:
+    def _timed(self, wait: Callable[[], T]) -> T:
         started = time.perf_counter()
         try:
             return wait()

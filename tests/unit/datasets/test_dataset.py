@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.distributed import RankAndWorld
 from asyncio_loader.errors import ConfigError, LoaderError, ObjectNotFound
