@@ -184,8 +184,10 @@ def _make_jpeg(rng: np.random.Generator, size: tuple[int, int], wanted_bytes: in
         return _encode(np.clip(base + strength * noise, 0, 255).astype(np.uint8), quality)
 
     low, high = 0.0, _STRONGEST_NOISE
-    if not len(encode(low)) <= wanted_bytes <= len(encode(high)):
-        raise ConfigError(f"synthetic_jpegs: {width} × {height} pixels cannot be made to take {wanted_bytes} bytes")
+    least, most = len(encode(low)), len(encode(high))
+    if not least <= wanted_bytes <= most:
+        possible = f"{width} × {height} pixels at {quality=} take {least} to {most}"
+        raise ConfigError(f"synthetic_jpegs: cannot make a JPEG of {wanted_bytes} bytes: {possible}")
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (middle, high) if len(encode(middle)) < wanted_bytes else (low, middle)

@@ -126,10 +126,14 @@ def _cut_page(keys: Sequence[bytes], query: ListingQuery) -> _Page:
 
 
 def _first_behind(keys: Sequence[bytes], prefix: bytes, delimiter: bytes, after: bytes) -> int:
-    if after and delimiter and after.startswith(prefix) and after.endswith(delimiter) and len(after) > len(prefix):
+    start = bisect_left(keys, prefix)
+    if not after:
+        return start
+    cut = after.find(delimiter, len(prefix)) if delimiter and after.startswith(prefix) else -1
+    if cut >= 0 and cut + len(delimiter) == len(after):
         # The earlier page ended with a common prefix, which stands for every key below it.
-        return max(bisect_left(keys, prefix), _end_of(keys, after))
-    return max(bisect_left(keys, prefix), bisect_right(keys, after) if after else 0)
+        return _end_of(keys, after)
+    return max(start, bisect_right(keys, after))
 
 
 def _end_of(keys: Sequence[bytes], group: bytes) -> int:

@@ -93,7 +93,7 @@ class S3Simulator:
 
         Raises:
             ConfigError: see the class; or it runs already.
-            LoaderError: the process did not start; its output is in the message.
+            LoaderError: the process did not start; the last line of its output is in the message, all of it a note.
         """
         if self._process is not None:
             raise ConfigError("S3Simulator: it has been started before; make another one")
@@ -108,7 +108,7 @@ class S3Simulator:
                 port = self._process.stdout.readline().strip()
                 if not port:
                     stderr.seek(0)
-                    raise LoaderError(f"S3Simulator: the server did not start: {stderr.read().strip()}")
+                    raise _startup_error(stderr.read().strip())
             self._port = int(port)
             undo.pop_all()
 
@@ -182,3 +182,9 @@ def _spawn(directory: Path, stderr: int) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def _startup_error(output: str) -> LoaderError:
+    error = LoaderError(f"S3Simulator: the server did not start: {output.splitlines()[-1] if output else 'no output'}")
+    error.add_note(output)
+    return error
