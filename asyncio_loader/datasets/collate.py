@@ -1,0 +1,119 @@
+"""Samples → a batch: for OpenMMLab's models, and for torchvision's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import default_collate
+
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.records import Sample
+from asyncio_loader.transforms.formatting import DataContainer, to_tensor
+
+__all__ = ["collate", "collate_detection"]
+
+_TARGET_KEYS = {"gt_bboxes": "boxes", "gt_labels": "labels", "gt_bboxes_ignore": "boxes_ignore", "gt_masks": "masks"}
+
+
+def collate(batch: Sequence[Any], samples_per_gpu: int = 1) -> Any:
+    """Batch samples as mmcv 1.x does (`mmcv/parallel/collate.py`).
+
+    Dicts and sequences are batched entry by entry. A `DataContainer` becomes one whose data is a list with an item per
+    device: a tensor (b, c, h, w), padded at the right and the bottom to the largest, if it says `stack`; else a list of
+    what the samples have. Anything else goes to torch's `default_collate`.
+
+    Args:
+        batch: samples, at least one; the last device gets what is left.
+        samples_per_gpu: samples per device.
+
+    Raises:
+        TypeError: `batch` is no sequence.
+        ValueError: tensors to be stacked differ in more than the dimensions that may be padded.
+    """
+    if not isinstance(batch, Sequence):
+        raise TypeError(f"a batch is a list of samples, not a {type(batch).__name__}")
+    first = batch[0]
+    if isinstance(first, DataContainer):
+        parts = [batch[start : start + samples_per_gpu] for start in range(0, len(batch), samples_per_gpu)]
+        should_stack = first.stack and not first.cpu_only
+        data = [_stack(part) if should_stack else [sample.data for sample in part] for part in parts]
+        return DataContainer(data, first.stack, first.padding_value, cpu_only=first.cpu_only)
+    if isinstance(first, Mapping):
+        return {key: collate([sample[key] for sample in batch], samples_per_gpu) for key in first}
+    if isinstance(first, Sequence) and not isinstance(first, str | bytes):
+        return [collate(samples, samples_per_gpu) for samples in zip(*batch, strict=True)]
+    return default_collate(list(batch))
+
+
+def _stack(containers: Sequence[DataContainer]) -> torch.Tensor:
+    pad_dims = containers[0].pad_dims or 0
+    tensors: list[torch.Tensor] = [container.data for container in containers]
+    fixed = {tuple(tensor.shape[: tensor.dim() - pad_dims]) for tensor in tensors}
+    if len(fixed) != 1:
+        raise ValueError(f"cannot stack tensors of shapes {', '.join(str(tuple(t.shape)) for t in tensors)}")
+    # Filled once and copied into: padding each tensor first would copy it twice.
+    largest = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)]
+    value = containers[0].padding_value
+    stacked = tensors[0].new_full((len(tensors), *largest), value)
+    for place, tensor in zip(stacked, tensors, strict=True):
+        place[tuple(slice(size) for size in tensor.shape)] = tensor
+    return stacked
+
+
+def collate_detection(samples: Sequence[Sample]) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
+    """Batch samples as torchvision's detection models take them.
+
+    Args:
+        samples: what a train pipeline (`Collect`) or a test pipeline (`MultiScaleFlipAug`) gives.
+
+    Returns:
+        The images, (c, h, w) float32 each, as large as the pipeline made them. And a dict for each: `boxes` (n, 4)
+        float32, x1, y1, x2, y2 in pixels of the image, as the pipeline left them, (0, 4) where there are none; `labels`
+        (n,) int64, the dialect's label + 1, since torchvision's 0 is the background; `boxes_ignore` (k, 4); `masks`
+        (n, h, w) uint8; whatever `img_metas` holds, under its own name; and any further entry of the sample. What a
+        sample does not have, as a test sample has no boxes, its dict does not have.
+
+    Raises:
+        ConfigError: a sample has no image, or comes from a test pipeline with more than one scale or flip.
+    """
+    targets = [_target(sample) for sample in samples]
+    images = [target.pop("img") for target in targets]
+    return images, targets
+
+
+def _target(sample: Sample) -> dict[str, Any]:
+    if "img" not in sample:
+        raise ConfigError(f"collate_detection needs 'img' in a sample, which has only {', '.join(map(str, sample))}")
+    target: dict[str, Any] = {}
+    for key, wrapped in sample.items():
+        value = _unwrap(wrapped, key)
+        if key == "img":
+            target["img"] = to_tensor(value).float()
+        elif key == "img_metas":
+            target.update(value)
+        else:
+            target[_TARGET_KEYS.get(key, key)] = _convert(key, value)
+    return target
+
+
+def _unwrap(value: Any, key: str) -> Any:
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise ConfigError(
+                f"collate_detection takes one look at each image, but {key!r} has {len(value)}: "
+                "give MultiScaleFlipAug one scale and flip=False"
+            )
+        value = value[0]
+    return value.data if isinstance(value, DataContainer) else value
+
+
+def _convert(key: str, value: Any) -> Any:
+    if key in ("gt_bboxes", "gt_bboxes_ignore"):
+        return to_tensor(value).float().reshape(-1, 4)
+    if key == "gt_labels":
+        return to_tensor(value).long() + 1
+    if key == "gt_masks":
+        return to_tensor(value.to_ndarray())
+    return value

@@ -1,0 +1,116 @@
+"""A pipeline: transforms one after the other on one sample."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from asyncio_loader.errors import ConfigError, LoaderError, TransformError
+from asyncio_loader.records import Sample
+from asyncio_loader.transforms.registry import TRANSFORMS, Transform
+
+__all__ = ["Compose", "MissingKeyError", "PipelineEntry", "rng_of"]
+
+PipelineEntry: TypeAlias = Mapping[str, Any] | Transform
+"""``dict(type=name or class, **arguments)``, or a callable that is ready."""
+
+
+class MissingKeyError(TransformError, KeyError):
+    """A transform found a key missing from the sample. A `KeyError` too, because that is what mmdet raises."""
+
+    # KeyError would show the message in quotes, as if it were the key.
+    __str__ = Exception.__str__
+
+
+def rng_of(results: Sample) -> np.random.Generator:
+    """The generator that a transform draws from: the sample's own, which depends on (seed, epoch, position) alone.
+
+    A sample that brings none, as in a pipeline run by hand, gets a fresh one that nobody can reproduce.
+    """
+    rng = results.get("rng")
+    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng()
+
+
+class Compose:
+    """Transforms one after the other; None from any of them gives the sample up and is returned.
+
+    Picklable if its transforms are. It may be called from many threads at once if its transforms may; ours may.
+
+    The sample's generator ``rng`` is put before every transform, also one that a transform dropped with the rest of
+    the old dict, and is gone from what is returned, as are bytes that no transform decoded (`img_bytes`).
+
+    Args:
+        transforms: entries of a config, or callables.
+        place: what messages call the list.
+
+    Raises:
+        ConfigError: an entry is neither, or names something unknown; the message tells which entry.
+    """
+
+    def __init__(self, transforms: Iterable[PipelineEntry], *, place: str = "pipeline") -> None:
+        if isinstance(transforms, Mapping | str) or not isinstance(transforms, Iterable):
+            raise ConfigError(f"{place} must be a list of transforms, not {transforms!r:.80}")
+        self.transforms: list[Transform] = [_ready(entry, f"{place}[{i}]") for i, entry in enumerate(transforms)]
+
+    def __call__(self, results: Sample) -> Sample | None:
+        """Run the sample through. Takes `results` over: it is changed, and may be what is returned.
+
+        Raises:
+            LoaderError: as a transform raised it.
+            TransformError: a transform raised anything else, which is its cause; names the transform and the image.
+        """
+        rng = results.get("rng")
+        for transform in self.transforms:
+            if rng is not None:
+                results["rng"] = rng
+            outcome = _apply(transform, results)
+            if outcome is None:
+                return None
+            results = outcome
+        results.pop("rng", None)
+        results.pop("img_bytes", None)
+        return results
+
+    def __repr__(self) -> str:
+        lines = [f"    {line}" for transform in self.transforms for line in repr(transform).splitlines()]
+        return "\n".join(["Compose(", *lines, ")"])
+
+
+def _ready(entry: PipelineEntry, place: str) -> Transform:
+    if isinstance(entry, Mapping):
+        transform = TRANSFORMS.build(entry, place=place)
+    elif isinstance(entry, type):
+        raise ConfigError(f"{place} is the class {entry.__name__}; write dict(type={entry.__name__}, …) or an instance")
+    else:
+        transform = entry
+    if not callable(transform):
+        raise ConfigError(f"{place} must be a dict with a 'type' or a callable, not {transform!r:.80}")
+    ready: Transform = transform
+    return ready
+
+
+def _apply(transform: Transform, results: Sample) -> Sample | None:
+    try:
+        return transform(results)
+    except LoaderError:
+        raise
+    except Exception as error:
+        # As wide as it gets: a user's transform may raise anything, and whoever decides needs to know the image.
+        name = getattr(transform, "__name__", type(transform).__name__)
+        image = _image_name(results)
+        # str() of a KeyError is the repr of its key.
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        message = f"{image or 'sample'}: {name} failed: {type(error).__name__}: {text}"
+        kind = MissingKeyError if isinstance(error, KeyError) else TransformError
+        raise kind(message, key=image, transform=name) from error
+
+
+def _image_name(results: Sample) -> str | None:
+    """Name of the sample's image as `LoadImageFromFile` makes it, be it before or after that ran."""
+    name, info = results.get("filename"), results.get("img_info")
+    if name is None and isinstance(info, Mapping) and "filename" in info:
+        name = os.path.join(results.get("img_prefix") or "", info["filename"])
+    return None if name is None else str(name)

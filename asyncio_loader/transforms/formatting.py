@@ -1,0 +1,223 @@
+"""Where numpy becomes torch: the last steps of a pipeline. The only module of the transforms that imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from asyncio_loader.records import Sample
+from asyncio_loader.transforms.registry import TRANSFORMS
+
+__all__ = ["Collect", "DataContainer", "DefaultFormatBundle", "ImageToTensor", "to_chw_tensor", "to_tensor"]
+
+_SPLIT_DTYPES = (np.uint8, np.int8, np.uint16, np.int16, np.int32, np.float32, np.float64)
+
+
+def to_tensor(value: Any) -> torch.Tensor:
+    """An array, a sequence or a number as a tensor of the same dtype; an array's memory is shared where it may be.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, np.ndarray):
+        # torch warns of memory that it may not write to.
+        return torch.from_numpy(value if value.flags.writeable else value.copy())
+    if isinstance(value, int | float) or (isinstance(value, Sequence) and not isinstance(value, str)):
+        return torch.tensor(value)
+    raise TypeError(f"cannot make a tensor of a {type(value).__name__}")
+
+
+def to_chw_tensor(image: npt.NDArray[Any]) -> torch.Tensor:
+    """(h, w, c) or (h, w) → a contiguous (c, h, w) tensor of the same dtype, in memory of its own.
+
+    OpenCV takes the channels apart in half the time that torch or numpy need for the transposed copy.
+    """
+    if image.ndim == 2 or image.shape[2] == 1:
+        return torch.from_numpy(image.reshape(1, *image.shape[:2]).copy())
+    if image.dtype.type not in _SPLIT_DTYPES:
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    planes = np.empty((image.shape[2], *image.shape[:2]), dtype=image.dtype)
+    cv2.split(image, list(planes))
+    return torch.from_numpy(planes)
+
+
+class DataContainer:
+    """A value with a note for `collate` on how to batch it, as in mmcv 1.x (`mmcv/parallel/data_container.py`).
+
+    Attributes:
+        data: the value.
+        stack: pad to the largest and stack into one tensor, instead of a list.
+        padding_value: what to pad with.
+        cpu_only: not for a device: kept as it is, in lists.
+        pad_dims: how many of the last dimensions to pad, 1 to 3; None: they are all of one size.
+    """
+
+    __slots__ = ("_cpu_only", "_data", "_pad_dims", "_padding_value", "_stack")
+
+    def __init__(
+        self,
+        data: Any,
+        stack: bool = False,
+        padding_value: float = 0,
+        cpu_only: bool = False,
+        pad_dims: int | None = 2,
+    ) -> None:
+        if pad_dims not in (None, 1, 2, 3):
+            raise ValueError(f"pad_dims must be None, 1, 2 or 3, not {pad_dims!r}")
+        self._data, self._stack, self._padding_value = data, stack, padding_value
+        self._cpu_only, self._pad_dims = cpu_only, pad_dims
+
+    @property
+    def data(self) -> Any:
+        return self._data
+
+    @property
+    def stack(self) -> bool:
+        return self._stack
+
+    @property
+    def padding_value(self) -> float:
+        return self._padding_value
+
+    @property
+    def cpu_only(self) -> bool:
+        return self._cpu_only
+
+    @property
+    def pad_dims(self) -> int | None:
+        return self._pad_dims
+
+    @property
+    def datatype(self) -> type | str:
+        """Type of the data; for a tensor its name with dtype and device, like ``torch.FloatTensor``."""
+        return self._data.type() if isinstance(self._data, torch.Tensor) else type(self._data)
+
+    def size(self, *args: Any, **kwargs: Any) -> Any:
+        """The tensor's `size()`."""
+        return self._data.size(*args, **kwargs)
+
+    def dim(self) -> int:
+        """The tensor's `dim()`."""
+        dimensions: int = self._data.dim()
+        return dimensions
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __repr__(self) -> str:
+        return f"DataContainer({self._data!r})"
+
+
+@TRANSFORMS.register
+@dataclass(eq=False)
+class ImageToTensor:
+    """Turn images into plain tensors (c, h, w), dtype kept.
+
+    Attributes:
+        keys: which entries of the sample.
+    """
+
+    keys: Sequence[str]
+
+    def __call__(self, results: Sample) -> Sample:
+        """Convert the images."""
+        for key in self.keys:
+            results[key] = to_chw_tensor(results[key])
+        return results
+
+
+def _pad_values() -> dict[str, Any]:
+    return {"img": 0, "masks": 0, "seg": 255}
+
+
+@TRANSFORMS.register
+@dataclass(eq=False)
+class DefaultFormatBundle:
+    """Turn what a detector takes into tensors in `DataContainer`s.
+
+    `img` (c, h, w), stacked; `proposals`, `gt_bboxes`, `gt_bboxes_ignore`, `gt_labels` lists of tensors; `gt_masks`
+    as they are; `gt_semantic_seg` (1, h, w), stacked. Sets `pad_shape`, `scale_factor` (1.0) and `img_norm_cfg` (of no
+    effect) where no transform has.
+
+    Attributes:
+        img_to_float: make a uint8 image float32, with the same values.
+        pad_val: padding values for ``img``, ``masks`` and ``seg`` in a batch.
+    """
+
+    img_to_float: bool = True
+    pad_val: Mapping[str, Any] = field(default_factory=_pad_values)
+
+    def __call__(self, results: Sample) -> Sample:
+        """Format the sample."""
+        pad_values = {**_pad_values(), **self.pad_val}
+        if "img" in results:
+            img = results["img"]
+            tensor = to_chw_tensor(img)
+            if self.img_to_float and tensor.dtype == torch.uint8:
+                tensor = tensor.float()
+            _set_default_metas(results, img)
+            results["img"] = DataContainer(tensor, padding_value=pad_values["img"], stack=True)
+        for key in ("proposals", "gt_bboxes", "gt_bboxes_ignore", "gt_labels"):
+            if key in results:
+                results[key] = DataContainer(to_tensor(results[key]))
+        if "gt_masks" in results:
+            results["gt_masks"] = DataContainer(results["gt_masks"], padding_value=pad_values["masks"], cpu_only=True)
+        if "gt_semantic_seg" in results:
+            semantic = to_tensor(results["gt_semantic_seg"][None, ...])
+            results["gt_semantic_seg"] = DataContainer(semantic, padding_value=pad_values["seg"], stack=True)
+        return results
+
+
+def _set_default_metas(results: Sample, img: npt.NDArray[Any]) -> None:
+    results.setdefault("pad_shape", img.shape)
+    results.setdefault("scale_factor", 1.0)
+    channels = 1 if img.ndim < 3 else img.shape[2]
+    no_effect = {"mean": np.zeros(channels, np.float32), "std": np.ones(channels, np.float32), "to_rgb": False}
+    results.setdefault("img_norm_cfg", no_effect)
+
+
+_META_KEYS = (
+    "filename",
+    "ori_filename",
+    "ori_shape",
+    "img_shape",
+    "pad_shape",
+    "scale_factor",
+    "flip",
+    "flip_direction",
+    "img_norm_cfg",
+)
+
+
+@TRANSFORMS.register
+@dataclass(eq=False)
+class Collect:
+    """Keep what the model needs, and the facts about the image in one dict, `img_metas`, which comes first.
+
+    Attributes:
+        keys: entries of the sample to keep, in this order.
+        meta_keys: entries for `img_metas`.
+    """
+
+    keys: Sequence[str]
+    meta_keys: Sequence[str] = _META_KEYS
+
+    def __call__(self, results: Sample) -> Sample:
+        """A new sample of the chosen entries.
+
+        Raises:
+            KeyError: one of them is missing.
+        """
+        for key in (*self.meta_keys, *self.keys):
+            if key not in results:
+                raise KeyError(f"no {key!r} in the sample, only {', '.join(map(str, results))}")
+        metas = {key: results[key] for key in self.meta_keys}
+        return {"img_metas": DataContainer(metas, cpu_only=True), **{key: results[key] for key in self.keys}}
