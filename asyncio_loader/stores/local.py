@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import stat
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +14,7 @@ from asyncio_loader.errors import AccessDenied, ConfigError, ObjectNotFound, Ser
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Admit, Entry, ObjectInfo
 
-__all__ = ["LocalStore"]
+__all__ = ["LocalStore", "os_errors", "read_file", "remove_file", "write_file"]
 
 _SCHEME = "file://"
 
@@ -26,15 +28,14 @@ class LocalStore:
 
     async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
         """See `ObjectStore.get`."""
-        path = _path(uri)
         if admit is not None:
             # The size by a call of its own: a file held open between two hops would leak when cancelled.
-            await admit(await asyncio.to_thread(_size, uri, path))
-        return await asyncio.to_thread(_read, uri, path)
+            await admit(await asyncio.to_thread(_size, uri))
+        return await asyncio.to_thread(read_file, uri)
 
     async def head(self, uri: str) -> ObjectInfo:
         """See `ObjectStore.head`."""
-        return ObjectInfo(uri, await asyncio.to_thread(_size, uri, _path(uri)))
+        return ObjectInfo(uri, await asyncio.to_thread(_size, uri))
 
     async def list(self, uri: str, *, recursive: bool = True) -> AsyncIterator[Entry]:
         """See `ObjectStore.list`.
@@ -63,11 +64,11 @@ class LocalStore:
         Missing directories are made. The new content replaces the old by a rename, so neither a reader nor the death
         of this process sees half a file; a crash of the machine may, for there is no fsync.
         """
-        await asyncio.to_thread(_write, uri, _path(uri), data)
+        await asyncio.to_thread(write_file, uri, data)
 
     async def delete(self, uri: str) -> None:
         """See `WritableStore.delete`. Directories stay, empty or not."""
-        await asyncio.to_thread(_unlink, uri, _path(uri))
+        await asyncio.to_thread(remove_file, uri)
 
     async def aclose(self) -> None:
         """Nothing to drop."""
@@ -84,7 +85,8 @@ def _path(uri: str) -> str:
 
 
 @contextmanager
-def _os_errors(uri: str) -> Iterator[None]:
+def os_errors(uri: str) -> Iterator[None]:
+    """Turn what the operating system raises within into the error tree."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -95,15 +97,9 @@ def _os_errors(uri: str) -> Iterator[None]:
         raise ServerFault(f"{uri}: {error.strerror or error}", key=uri) from error
 
 
-def _size(uri: str, path: str) -> int:
-    with _os_errors(uri):
-        if os.path.isdir(path):
-            raise IsADirectoryError(21, "is a directory", path)
-        return os.stat(path).st_size
-
-
-def _read(uri: str, path: str) -> bytes:
-    with _os_errors(uri), open(path, "rb", buffering=0) as file:
+def read_file(uri: str) -> bytes:
+    """The file, read in one go by this thread. See `LocalStore.get`."""
+    with os_errors(uri), open(_path(uri), "rb", buffering=0) as file:
         size_bytes = os.fstat(file.fileno()).st_size
         data = file.read()
     if len(data) < size_bytes:
@@ -111,11 +107,13 @@ def _read(uri: str, path: str) -> bytes:
     return data
 
 
-def _write(uri: str, path: str, data: Buffer) -> None:
+def write_file(uri: str, data: Buffer) -> None:
+    """Create or replace the file by this thread. See `LocalStore.put`."""
+    path = _path(uri)
     directory, name = os.path.split(path)
-    # Beside the target, for a rename is atomic within a file system only; 0o666 minus the umask, as `open` has it.
-    draft = os.path.join(directory, f".{name[:100]}.{uuid.uuid4().hex}.part")
-    with _os_errors(uri):
+    # Beside the target, for a rename is atomic within one file system only. Opened as any file: 0o666 minus the umask.
+    draft = os.path.join(directory, f".{name[:50]}.{uuid.uuid4().hex}.part")
+    with os_errors(uri):
         if directory:
             os.makedirs(directory, exist_ok=True)
         try:
@@ -128,9 +126,19 @@ def _write(uri: str, path: str, data: Buffer) -> None:
             raise
 
 
-def _unlink(uri: str, path: str) -> None:
-    with _os_errors(uri), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        os.unlink(path)
+def remove_file(uri: str) -> None:
+    """Remove the file, if there is one, by this thread. See `LocalStore.delete`."""
+    with os_errors(uri), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        os.unlink(_path(uri))
+
+
+def _size(uri: str) -> int:
+    path = _path(uri)
+    with os_errors(uri):
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return status.st_size
 
 
 def _scan(prefix: str, start: str = "") -> tuple[tuple[int, int], list[Entry]]:
@@ -139,7 +147,7 @@ def _scan(prefix: str, start: str = "") -> tuple[tuple[int, int], list[Entry]]:
     The names of directories sort with their slash, as they do in the keys of an object store.
     """
     path = prefix.removeprefix(_SCHEME) or "."
-    with _os_errors(prefix):
+    with os_errors(prefix):
         try:
             status = os.stat(path)
             with os.scandir(path) as scan:

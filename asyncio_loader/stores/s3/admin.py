@@ -18,7 +18,7 @@ from aiobotocore.session import AioSession
 from botocore import UNSIGNED
 from botocore.credentials import ReadOnlyCredentials
 
-from asyncio_loader.errors import ConfigError, ConnectionLost, FetchError, FetchTimeout, LoaderError
+from asyncio_loader.errors import ConfigError, ConnectionLost, FetchError, FetchTimeout, LoaderError, ObjectNotFound
 from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Entry
@@ -87,6 +87,17 @@ class Admin:
         with self._errors(uri):
             await client.delete_object(Bucket=bucket, Key=key)
 
+    async def has_object(self, uri: str) -> bool:
+        """True if there is this very object."""
+        bucket, key = self._object(uri)
+        client = await self._open()
+        try:
+            with self._errors(uri):
+                await client.head_object(Bucket=bucket, Key=key)
+        except ObjectNotFound:
+            return False
+        return True
+
     async def has_bucket(self, uri: str) -> bool:
         """True if the URI's bucket exists and may be looked at. Needs the permission to list it."""
         bucket, _ = parse_uri(uri)
@@ -94,7 +105,7 @@ class Admin:
         try:
             with self._errors(uri):
                 await client.head_bucket(Bucket=bucket)
-        except FileNotFoundError:
+        except ObjectNotFound:
             return False
         return True
 

@@ -63,6 +63,10 @@ class S3Store:
         """See `WritableStore.delete`."""
         await (await self._parts()).admin.delete(uri)
 
+    async def has_object(self, uri: str) -> bool:
+        """True if there is this very object; unlike `head` it retries."""
+        return await (await self._parts()).admin.has_object(uri)
+
     async def has_any(self, uri: str) -> bool:
         """True if some object's URI starts with this one: one request, however many there are."""
         return await (await self._parts()).admin.has_any(uri)
