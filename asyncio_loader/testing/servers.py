@@ -47,10 +47,14 @@ threading.Thread(target=watch, daemon=True).start()
 sys.exit(server.wait())
 """
 
-# Port 0 lets the kernel choose, so that no other process can be there first.
+# Port 0 lets the kernel choose, so that no other process can be there first. moto and werkzeug each send a Server
+# header; aiohttp, strict when asyncio's debug mode is on, takes that for a broken answer.
 _MOTO = """
 import threading
+from moto.moto_server.werkzeug_app import MotoRequestHandler
 from moto.server import ThreadedMotoServer
+send = MotoRequestHandler.send_header
+MotoRequestHandler.send_header = lambda self, name, value: None if name == "Server" else send(self, name, value)
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print("listening on http://127.0.0.1:%d" % server.get_host_and_port()[1], flush=True)
