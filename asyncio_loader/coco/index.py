@@ -95,8 +95,7 @@ class CocoIndex:
                 missing it is a `KeyError`, too.
         """
         images, names, section = _sections(data, source, test_mode=test_mode)
-        wanted = _wanted_names(classes, source)
-        _warn_unknown(wanted, list(names.values()), source)
+        wanted = _wanted_names(classes, list(names.values()), source)
         cat_ids = [category_id for category_id, name in names.items() if not wanted or name in wanted]
         cat2label = {category_id: label for label, category_id in enumerate(cat_ids)}
 
@@ -188,14 +187,15 @@ def _sections(data: bytes, source: str, *, test_mode: bool) -> tuple[list[Entry]
     return images, names, read_section(document, "annotations", source) if has_annotations else []
 
 
-def _wanted_names(classes: Sequence[str] | str | None, source: str) -> tuple[str, ...]:
+def _wanted_names(classes: Sequence[str] | str | None, known: list[str], source: str) -> tuple[str, ...]:
     if classes is None:
-        return COCO_CLASSES
-    names = (classes,) if isinstance(classes, str) else tuple(classes)
-    for name in names:
+        classes = COCO_CLASSES
+    wanted = (classes,) if isinstance(classes, str) else tuple(classes)
+    for name in wanted:
         if not isinstance(name, str):
             raise ConfigError(f"{source}: 'classes' must be names of categories, not {name!r:.80}")
-    return names
+    _warn_unknown(wanted, known, source)
+    return wanted
 
 
 def _warn_unknown(wanted: tuple[str, ...], known: list[str], source: str) -> None:
