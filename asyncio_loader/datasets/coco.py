@@ -1,0 +1,205 @@
+"""COCO-like detection data, from the keys of an mmdet 2.x config."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asyncio_loader.coco.index import CocoIndex
+from asyncio_loader.datasets.collate import collate_detection
+from asyncio_loader.datasets.dataset import AsyncIterableDataset
+from asyncio_loader.datasets.location import Location, join_root, read_file
+from asyncio_loader.datasets.recipe import Recipe
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.options import FetchOptions, OnError
+from asyncio_loader.records import Fetched, ObjectRef, Sample
+from asyncio_loader.transforms.base import Compose, PipelineEntry
+from asyncio_loader.transforms.loading import LoadAnnotations, LoadImageFromFile
+
+__all__ = ["CocoDataset"]
+
+
+class CocoDataset(AsyncIterableDataset):
+    """Images and annotations by the rules of mmdet 2.28's `CocoDataset`, fetched ahead.
+
+    The annotation file is read once, by the constructor; images come while it is iterated. A sample is what the
+    pipeline makes of the dialect's `results` dict. Random transforms of ours draw from a generator made of (seed,
+    epoch, position), so a sample does not depend on which thread or worker makes it.
+
+    See `AsyncIterableDataset` for order, errors and processes.
+
+    Attributes:
+        index: the annotations: image ids, categories, boxes by position.
+        pipeline: the transforms.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        img_prefix: str | None,
+        pipeline: Iterable[PipelineEntry] | Compose,
+        *,
+        data_root: str | None = None,
+        classes: Sequence[str] | str | None = None,
+        seg_prefix: str | None = None,
+        filter_empty_gt: bool = True,
+        test_mode: bool = False,
+        file_client_args: Mapping[str, Any] | None = None,
+        shuffle: bool | None = None,
+        seed: int = 0,
+        batch_size: int = 1,
+        drop_last: bool = False,
+        options: FetchOptions = FetchOptions(),  # noqa: B008 - frozen
+        on_error: OnError = "raise",
+    ) -> None:
+        """Read the annotation file and describe the dataset.
+
+        Args:
+            ann_file: annotation JSON: a path, an ``s3://`` URI, or what `path_mapping` makes one.
+            img_prefix: directory of the images, likewise.
+            pipeline: entries of a config, callables, or a `Compose`.
+            data_root: directory that the paths are relative to, unless they are absolute or URIs.
+            classes: names of the wanted categories; the order of the labels is the file's. None: COCO's 80.
+            seg_prefix: directory of the semantic maps.
+            filter_empty_gt: leave out images without annotations of the wanted categories.
+            test_mode: keep every image, in order, and give the pipeline no annotations.
+            file_client_args: ``dict(backend="aws", path_mapping={…}, endpoint_url=…, …)``; for images those of the
+                pipeline's `LoadImageFromFile` come first, if they name another backend than the disk.
+            shuffle: None: unless `test_mode`.
+            seed: of the shuffle and of the random transforms, 0 or more.
+            batch_size: see `AsyncIterableDataset`.
+            drop_last: see `AsyncIterableDataset`.
+            options: see `AsyncIterableDataset`.
+            on_error: see `AsyncIterableDataset`. A pipeline that returns None gets another sample instead, as in
+                mmdet; in test mode that is an error.
+
+        Raises:
+            ConfigError: a wrong argument, or an annotation file that is none, or has none of the classes.
+            FetchError: the annotation file cannot be had.
+        """
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ConfigError(f"seed must be a whole number of at least 0, not {seed!r}")
+        self.pipeline = pipeline if isinstance(pipeline, Compose) else Compose(pipeline)
+        self.test_mode = test_mode
+        source = _required(join_root(ann_file, data_root), "ann_file")
+        self.index = CocoIndex.parse(
+            read_file(source, file_client_args),
+            source=source,
+            classes=classes,
+            test_mode=test_mode,
+            filter_empty_gt=filter_empty_gt,
+            with_masks=_may_need_masks(self.pipeline),
+        )
+        _check_not_empty(self.index)
+        prefix = join_root(img_prefix, data_root)
+        location = Location.of(_image_client_args(self.pipeline, file_client_args))
+        super().__init__(
+            _ImageRefs(self.index.file_names, prefix or "", location),
+            transform=_RunPipeline(self.index, self.pipeline, prefix, join_root(seg_prefix, data_root), seed),
+            shuffle=not test_mode if shuffle is None else shuffle,
+            seed=seed,
+            batch_size=batch_size,
+            drop_last=drop_last,
+            options=options,
+            storage=location.storage,
+            on_error=on_error,
+        )
+
+    @property
+    def CLASSES(self) -> tuple[str, ...]:  # noqa: N802 - the dialect's name for it
+        """The names of the wanted categories, in the order asked for; labels follow `cat_ids`."""
+        return self.index.classes
+
+    @property
+    def cat_ids(self) -> list[int]:
+        """Category id of each label."""
+        return self.index.cat_ids
+
+    @property
+    def flag(self) -> npt.NDArray[np.uint8]:
+        """Aspect group of every image: 1 if wider than high."""
+        return self.index.flags
+
+    def collate(self, samples: list[Any]) -> Any:
+        """As torchvision's detection models take them: see `collate_detection`."""
+        return collate_detection(samples)
+
+    def _recipe(self) -> Recipe:
+        return Recipe(
+            refs=self.refs,
+            transform=self.transform,
+            on_error=self.on_error,
+            on_void="raise" if self.test_mode else "replace",
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _ImageRefs(Sequence[ObjectRef]):
+    """The images as refs, made when they are asked for."""
+
+    file_names: list[str]
+    prefix: str
+    location: Location
+
+    def __len__(self) -> int:
+        return len(self.file_names)
+
+    def __getitem__(self, index: Any) -> Any:
+        return ObjectRef(self.location.resolve(posixpath.join(self.prefix, self.file_names[index])))
+
+
+@dataclass(frozen=True, slots=True)
+class _RunPipeline:
+    """Bytes and annotations of an image → the sample."""
+
+    index: CocoIndex
+    pipeline: Compose
+    img_prefix: str | None
+    seg_prefix: str | None
+    seed: int
+
+    def __call__(self, fetched: Fetched) -> Sample | None:
+        results = self.index.results(fetched.index, img_prefix=self.img_prefix, seg_prefix=self.seg_prefix)
+        results["img_bytes"] = fetched.data
+        results["rng"] = np.random.default_rng((self.seed, fetched.epoch, fetched.position))
+        return self.pipeline(results)
+
+
+def _required(path: str | None, name: str) -> str:
+    if not isinstance(path, str) or not path:
+        raise ConfigError(f"{name} must be a path or URI, not {path!r}")
+    return path
+
+
+def _check_not_empty(index: CocoIndex) -> None:
+    if len(index) == 0:
+        wanted = ", ".join(index.classes[:5]) + (", …" if len(index.classes) > 5 else "")
+        raise ConfigError(
+            f"{index.source}: no image is left. Of the classes wanted ({wanted}) the file has "
+            f"{', '.join(index.cat_names) or 'none'}: set classes=, or filter_empty_gt=False"
+        )
+
+
+def _image_client_args(pipeline: Compose, of_dataset: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    for transform in pipeline.transforms:
+        if isinstance(transform, LoadImageFromFile):
+            own = transform.file_client_args
+            return of_dataset if own is None or own.get("backend", "disk") == "disk" else own
+    return of_dataset
+
+
+def _may_need_masks(pipeline: Compose) -> bool:
+    """Segmentations are most of an annotation file: kept only if a transform asks for them, or might."""
+    ours = __name__.partition(".")[0]
+    return any(
+        transform.with_mask
+        if isinstance(transform, LoadAnnotations)
+        else type(transform).__module__.partition(".")[0] != ours
+        for transform in pipeline.transforms
+    )
