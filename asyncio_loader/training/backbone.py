@@ -11,7 +11,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from asyncio_loader.training.sections import Section
-from asyncio_loader.training.weights import load_pretrained
+from asyncio_loader.training.weights import BACKBONE_PREFIXES, load_pretrained
 
 __all__ = ["ResNetFPN", "build_backbone"]
 
@@ -159,8 +159,8 @@ def _load_weights(resnet: nn.Module, backbone: Section) -> None:
     with backbone.section("init_cfg") as init:
         init.choice("type", ["Pretrained"], why="without pretrained weights say init_cfg=None")
         checkpoint = init.text("checkpoint")
-        prefix = init.take("prefix", None) or ""
-        load_pretrained(resnet, checkpoint, prefix=str(prefix), path=init.at("checkpoint"))
+        prefixes = (init.text("prefix"),) if init.has("prefix") else BACKBONE_PREFIXES
+        load_pretrained(resnet, checkpoint, prefixes=prefixes, path=init.at("checkpoint"))
 
 
 def _fpn(neck: Section, channels: list[int]) -> tuple[nn.Module, int, int]:

@@ -25,12 +25,13 @@ class Section:
     """One dict of a config.
 
     A key that nobody has asked for by the end of the ``with`` block is an error, not a silent default: a misspelt
-    hyper-parameter must not train for a week. Every error is a `ConfigError` that names the dotted path and the value.
+    hyper-parameter must not train for a week. The top level, whose other keys are a user's variables, is read without
+    ``with``. Every error is a `ConfigError` that names the dotted path and the value.
 
     Not thread-safe; it lives for the length of the reading.
     """
 
-    def __init__(self, values: object, path: str) -> None:
+    def __init__(self, values: object, path: str = "") -> None:
         if not isinstance(values, Mapping):
             raise ConfigError(f"{path}={values!r} must be a dict")
         self.path = path
@@ -49,11 +50,12 @@ class Section:
 
     def at(self, key: str) -> str:
         """Dotted path of a key."""
-        return f"{self.path}.{key}"
+        return f"{self.path}.{key}" if self.path else key
 
     def error(self, key: str, rule: str) -> ConfigError:
-        """The error that the value of a key breaks a rule: ``model.neck.num_outs=9 <rule>``."""
-        return ConfigError(f"{self.at(key)}={self._values.get(key)!r} {rule}")
+        """The error that the value of a key breaks a rule: ``model.neck.num_outs=9 <rule>``, or ``…=9: <rule>``."""
+        separator = "" if rule.startswith(":") else " "
+        return ConfigError(f"{self.at(key)}={self._values.get(key)!r}{separator}{rule}")
 
     def finish(self) -> None:
         """Refuse the keys that nobody asked for."""

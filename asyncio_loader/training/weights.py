@@ -6,31 +6,35 @@ import io
 import logging
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
+from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import Tensor, nn
 
 from asyncio_loader.errors import ConfigError
 
-__all__ = ["load_pretrained", "read_state_dict"]
+__all__ = ["BACKBONE_PREFIXES", "load_pretrained", "read_state_dict"]
 
 _LOG = logging.getLogger(__name__)
 
-_BACKBONE_PREFIXES = ("backbone.body.", "backbone.")
+BACKBONE_PREFIXES = ("backbone.body.", "backbone.")
+"""Where a checkpoint of a whole detector keeps its backbone: torchvision's and ours, and mmdet's."""
 
 
-def load_pretrained(module: nn.Module, checkpoint: str, *, prefix: str = "", path: str = "checkpoint") -> None:
+def load_pretrained(
+    module: nn.Module, checkpoint: str, *, prefixes: Sequence[str] = (), path: str = "checkpoint"
+) -> None:
     """Load what fits of a checkpoint into a module; what is missing or left over is logged.
 
-    `checkpoint` is a local file or ``s3://``; `prefix` selects the parameters under it (``"backbone."`` of a whole
-    detector, which is also found by itself).
+    `checkpoint` is a local file or ``s3://``. The first of `prefixes` that occurs in it selects the parameters under
+    it; where none occurs, all are taken.
 
     Raises:
         ConfigError: the file is missing, no weights, needs a download, or nothing of it fits; names `path`.
         FetchError: the object could not be had.
     """
-    state = _select(read_state_dict(checkpoint, path=path), prefix)
+    state = _select(read_state_dict(checkpoint, path=path), prefixes)
     own = module.state_dict()
     fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
     if not fits:
@@ -42,12 +46,14 @@ def load_pretrained(module: nn.Module, checkpoint: str, *, prefix: str = "", pat
 
 
 def read_state_dict(checkpoint: str, *, path: str = "checkpoint") -> dict[str, Tensor]:
-    """The tensors of a checkpoint, of its ``state_dict`` where it has one. Unpickles tensors only, never code.
+    """The tensors of a checkpoint, of its ``state_dict`` where it has one.
 
-    Raises: as `load_pretrained`.
+    Unpickles tensors and the few types of mmengine's checkpoints, never code. Raises as `load_pretrained`.
     """
+    data = io.BytesIO(_read(checkpoint, path))
     try:
-        values = torch.load(io.BytesIO(_read(checkpoint, path)), map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(get_torch_safe_globals()):
+            values = torch.load(data, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(f"{path}={checkpoint!r} is not a checkpoint of weights: {reason[0]}") from error
@@ -73,9 +79,9 @@ def _read(checkpoint: str, path: str) -> bytes | memoryview:
     return data
 
 
-def _select(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    for candidate in [prefix] if prefix else _BACKBONE_PREFIXES:
-        chosen = {k.removeprefix(candidate): v for k, v in state.items() if k.startswith(candidate)}
+def _select(state: dict[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
+    for prefix in prefixes:
+        chosen = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         if chosen:
             return chosen
     return state

@@ -1,0 +1,77 @@
+"""`data`: loaders for training and validation."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from asyncio_loader.datasets.coco import CocoDataset
+from asyncio_loader.datasets.loader import Loader
+from asyncio_loader.datasets.location import read_file
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.training.sections import Section
+
+__all__ = ["DetectionSet", "annotation_reader", "build_dataset", "build_loader", "check_classes"]
+
+# What the run decides, not the config.
+_OWN = ("self", "seed", "batch_size", "shuffle", "test_mode", "drop_last")
+
+
+class DetectionSet(CocoDataset):
+    """A `CocoDataset` as mmengine's loops like it."""
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Names of the classes, in the order of the labels; kept in every checkpoint."""
+        return {"classes": tuple(self.index.cat_names)}
+
+
+def build_dataset(config: Mapping[str, Any], split: str, *, seed: int, batch_size: int) -> DetectionSet:
+    """The dataset of `data.train`, `data.val` or `data.test`; all but the first in test mode.
+
+    Raises:
+        ConfigError: a key or value is wrong, or a file is none of its kind; names ``data.<split>``.
+        FetchError: the annotation file could not be had.
+    """
+    with Section(config).section("data").section(split) as section:
+        section.choice("type", ["CocoDataset"])
+        names = [name for name in inspect.signature(CocoDataset).parameters if name not in _OWN]
+        section.ignore("test_mode")
+        arguments = {name: section.take(name) for name in names if section.has(name)}
+    with _named(f"data.{split}"):
+        return DetectionSet(**arguments, test_mode=split != "train", seed=seed, batch_size=batch_size)
+
+
+def build_loader(dataset: CocoDataset, batch_size: int, thread_count: int) -> Loader:
+    """Batches of `collate_detection`, made by threads of this process. Close it."""
+    return Loader(dataset, batch_size, threads=thread_count)
+
+
+def check_classes(dataset: CocoDataset, class_count: int) -> None:
+    """The model has as many classes as the dataset was asked for (mmdet's `NumClassCheckHook`).
+
+    Raises:
+        ConfigError: it does not.
+    """
+    names = dataset.index.classes or dataset.index.cat_names
+    if len(names) != class_count:
+        raise ConfigError(
+            f"model.roi_head.bbox_head.num_classes={class_count}, but data.train has {len(names)} classes: "
+            f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
+        )
+
+
+def annotation_reader(config: Mapping[str, Any], dataset: DetectionSet, split: str) -> Callable[[], bytes]:
+    """A function that reads the annotation file of a split anew: an index in test mode keeps no boxes."""
+    arguments = config["data"][split].get("file_client_args")
+    return lambda: read_file(dataset.index.source, arguments)
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error

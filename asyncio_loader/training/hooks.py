@@ -1,0 +1,53 @@
+"""What happens besides a step: the epoch is set, throughput is logged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.hooks import Hook
+
+__all__ = ["EpochHook", "ProgressHook", "ThroughputHook"]
+
+
+class EpochHook(Hook):  # type: ignore[misc]
+    """Tells the loader which epoch comes, so that each has its own order. For runs by epoch."""
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """See the class."""
+        runner.train_loop.dataloader.set_epoch(runner.epoch)
+
+
+class ThroughputHook(Hook):  # type: ignore[misc]
+    """Logs ``images_per_s``, and ``wait_share``: the part of the step, 0 to 1, that went by waiting for data.
+
+    Runs after mmengine's timer and before its logger.
+    """
+
+    priority = "NORMAL"
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """See the class."""
+        hub = runner.message_hub
+        time_s = hub.get_scalar("train/time").current()
+        if data_batch is None or time_s <= 0:
+            return
+        images, _ = data_batch
+        hub.update_scalar("train/images_per_s", len(images) / time_s)
+        hub.update_scalar("train/wait_share", hub.get_scalar("train/data_time").current() / time_s)
+
+
+class ProgressHook(Hook):  # type: ignore[misc]
+    """Calls `report(step, loss)` after each step, steps counted from 1."""
+
+    def __init__(self, report: Callable[[int, float], None]) -> None:
+        self._report = report
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """See the class."""
+        if outputs is not None:
+            self._report(runner.iter + 1, float(outputs["loss"]))

@@ -1,0 +1,44 @@
+"""One log for a run: ours and mmengine's, to the console and to the work directory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+from collections.abc import Iterator
+
+__all__ = ["LogRelay", "relay_log"]
+
+# Nothing of a run's preparation is that talkative.
+_WAITING_RECORDS = 1000
+
+
+class LogRelay(logging.handlers.MemoryHandler):
+    """Keeps the records of the preparation until the run's own logger exists, then passes all on."""
+
+    def __init__(self) -> None:
+        super().__init__(_WAITING_RECORDS, flushLevel=logging.CRITICAL + 1)
+
+    def attach(self, logger: logging.Logger) -> None:
+        """Pass on what was kept, and from now on everything at once."""
+        # A logger is all the target that `flush` needs: it calls `handle`.
+        self.setTarget(logger)  # type: ignore[arg-type]
+        self.capacity = 1
+        self.flush()
+
+
+@contextlib.contextmanager
+def relay_log(level: int) -> Iterator[LogRelay]:
+    """Relay the package's log from `level` up for as long as the run lasts; afterwards the logger is as it was."""
+    package = logging.getLogger("asyncio_loader")
+    before = package.level, package.propagate
+    relay = LogRelay()
+    package.addHandler(relay)
+    package.setLevel(level)
+    package.propagate = False
+    try:
+        yield relay
+    finally:
+        package.level, package.propagate = before
+        package.removeHandler(relay)
+        relay.close()
