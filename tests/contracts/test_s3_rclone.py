@@ -1,0 +1,38 @@
+"""`S3Store` keeps the contract on rclone, which verifies every signature of ours."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from asyncio_loader.errors import AccessDenied
+from asyncio_loader.stores.s3.store import S3Store
+from asyncio_loader.testing.servers import RcloneServer
+from tests.contracts.store_contract import StoreContract
+
+
+class TestS3OnRclone(StoreContract):
+    foreign_uri = "memory://a"
+
+    @pytest.fixture
+    async def store(self, rclone_environ: RcloneServer) -> AsyncIterator[S3Store]:
+        store = S3Store()
+        yield store
+        await store.aclose()
+
+    @pytest.fixture
+    def root(self, rclone_bucket: str, fresh_name: str) -> str:
+        return f"{rclone_bucket}/{fresh_name}/"
+
+    @pytest.mark.parametrize("method", ["get", "head"])
+    async def test_a_wrong_secret_is_refused(
+        self, store: S3Store, root: str, method: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
+
+        with pytest.raises(AccessDenied) as caught:
+            await getattr(store, method)(f"{root}a")
+
+        assert f"{root}a" in str(caught.value)
+        assert "not-the-secret" not in str(caught.value)
