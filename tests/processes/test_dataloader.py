@@ -31,6 +31,12 @@ PIPELINE = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _import_once() -> None:
+    """Without this every worker that a forkserver starts would import torch for itself: three seconds each."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["asyncio_loader.datasets.coco"])
+
+
 @pytest.fixture(scope="module")
 def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eleven small images with one box each, in COCO layout."""
