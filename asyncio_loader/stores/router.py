@@ -115,7 +115,7 @@ class StoreRouter:
             from asyncio_loader.stores.memory import MemoryStore
 
             return MemoryStore.process_wide()
-        meant = difflib.get_close_matches(scheme, _SCHEMES, n=1)
+        meant = difflib.get_close_matches(scheme, _SCHEMES, n=1, cutoff=0.5)
         hint = (
             f"did you mean {meant[0]}://?" if meant else f"known: {', '.join(f'{s}://' for s in _SCHEMES)}, plain paths"
         )

@@ -1,0 +1,112 @@
+"""What S3 answers, as the error tree has it."""
+
+from __future__ import annotations
+
+import pytest
+
+from asyncio_loader.errors import (
+    AccessDenied,
+    ConfigError,
+    FetchError,
+    FetchTimeout,
+    LoaderError,
+    ObjectNotFound,
+    ServerFault,
+    Throttled,
+)
+from asyncio_loader.stores.s3.faults import Answer, error_of, parse_answer
+
+URI = "s3://bucket/a key.jpg"
+
+
+def _error(status: int, code: str = "", message: str = "", region: str = "") -> LoaderError:
+    return error_of(URI, Answer(status, code, message, region), region="us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (404, "NoSuchKey", ObjectNotFound),
+        (404, "NoSuchBucket", ObjectNotFound),
+        (404, "", ObjectNotFound),
+        (403, "AccessDenied", AccessDenied),
+        (403, "", AccessDenied),
+        (401, "", AccessDenied),
+        (403, "SignatureDoesNotMatch", AccessDenied),
+        (403, "InvalidAccessKeyId", AccessDenied),
+        (400, "ExpiredToken", AccessDenied),
+        (403, "RequestTimeTooSkewed", AccessDenied),
+        (403, "InvalidObjectState", AccessDenied),
+        (503, "SlowDown", Throttled),
+        (429, "", Throttled),
+        (503, "ServiceUnavailable", ServerFault),
+        (503, "", ServerFault),
+        (500, "InternalError", ServerFault),
+        (502, "", ServerFault),
+        (504, "", ServerFault),
+        (400, "RequestTimeout", FetchTimeout),
+        (301, "PermanentRedirect", ConfigError),
+        (307, "TemporaryRedirect", ConfigError),
+        (400, "AuthorizationHeaderMalformed", ConfigError),
+        (400, "InvalidBucketName", ConfigError),
+        (418, "Teapot", FetchError),
+    ],
+)
+def test_each_answer_has_its_error(status: int, code: str, kind: type[LoaderError]) -> None:
+    error = _error(status, code)
+
+    assert type(error) is kind
+    assert str(error).startswith(f"{URI}: ")
+    assert f"(HTTP {status} {code}".rstrip() in str(error)
+    assert "\n" not in str(error)
+
+
+def test_an_error_of_an_object_has_its_key() -> None:
+    error = _error(404, "NoSuchKey")
+
+    assert isinstance(error, FetchError)
+    assert error.key == URI
+
+
+@pytest.mark.parametrize("status", [301, 400])
+def test_another_region_is_named(status: int) -> None:
+    error = _error(status, region="eu-west-1")
+
+    assert isinstance(error, ConfigError)
+    assert "'eu-west-1'" in str(error)
+    assert "'us-east-1'" in str(error)
+    assert "region_name" in str(error)
+
+
+def test_the_clock_is_named() -> None:
+    assert "clock" in str(_error(403, "RequestTimeTooSkewed"))
+
+
+def test_unknown_codes_bring_the_servers_words() -> None:
+    assert "A new kind of trouble" in str(_error(400, "Novelty", "A new kind of trouble"))
+
+
+def test_a_document_is_read_without_what_repeats_the_request() -> None:
+    body = b"""<?xml version="1.0"?><Error><Code>ExpiredToken</Code><Message>The provided
+        token has expired.</Message><Token-0>s3cr3t</Token-0></Error>"""
+
+    answer = parse_answer(400, "Bad Request", {}, body)
+
+    assert answer == Answer(400, "ExpiredToken", "The provided token has expired.", "")
+
+
+def test_the_region_comes_from_header_or_document() -> None:
+    document = b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region></Error>"
+
+    assert parse_answer(301, "", {"x-amz-bucket-region": "eu-west-2"}, b"").region == "eu-west-2"
+    assert parse_answer(400, "", {}, document).region == "eu-west-1"
+
+
+def test_a_throttled_head_is_known_by_its_reason() -> None:
+    assert parse_answer(503, "Slow Down", {}, b"").code == "SlowDown"
+    assert parse_answer(503, "Service Unavailable", {}, b"").code == ""
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>nothing of S3</html>", b"\xff\xfe<Code", b"<Code>" * 100_000])
+def test_a_document_that_is_none_does_no_harm(body: bytes) -> None:
+    assert parse_answer(500, "", {}, body) == Answer(500)

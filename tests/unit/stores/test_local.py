@@ -1,0 +1,121 @@
+"""What `LocalStore` has beyond the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from asyncio_loader.errors import AccessDenied, ConfigError, ObjectNotFound, ServerFault, ShortRead
+from asyncio_loader.stores.base import Entry
+from asyncio_loader.stores.local import LocalStore, os_errors, read_file, write_file
+
+
+async def _uris(store: LocalStore, uri: str) -> list[str]:
+    return [entry.uri async for entry in store.list(uri)]
+
+
+async def test_a_failed_put_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    target.write_bytes(b"old")
+
+    with pytest.raises(TypeError):
+        await LocalStore().put(str(target), 5)  # type: ignore[arg-type]
+
+    assert os.listdir(tmp_path) == ["a"]
+    assert target.read_bytes() == b"old"
+
+
+async def test_put_on_a_directory_is_refused_and_leaves_no_draft(tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+
+    with pytest.raises(ObjectNotFound):
+        await LocalStore().put(f"{tmp_path}/dir", b"")
+
+    assert os.listdir(tmp_path) == ["dir"]
+
+
+async def test_put_makes_a_file_that_the_umask_allows(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_file(f"{tmp_path}/a", b"")
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+async def test_a_name_of_the_longest_kind_can_be_put(tmp_path: Path) -> None:
+    name = "n" * 255
+
+    await LocalStore().put(f"{tmp_path}/{name}", b"1")
+
+    assert (tmp_path / name).read_bytes() == b"1"
+
+
+async def test_relative_paths_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = LocalStore()
+    await store.put("dir/a", b"1")
+    await store.put("b", b"2")
+
+    assert await store.get("dir/a") == b"1"
+    assert [entry async for entry in store.list("")] == [Entry("b", 1), Entry("dir/a", 1)]
+
+
+async def test_list_follows_links_once_and_skips_broken_ones(tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "a").write_bytes(b"1")
+    (tmp_path / "dir" / "up").symlink_to(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "dir")
+    (tmp_path / "broken").symlink_to(tmp_path / "nothing")
+
+    assert await _uris(LocalStore(), f"{tmp_path}/") == [f"{tmp_path}/dir/a", f"{tmp_path}/link/a"]
+
+
+async def test_list_leaves_out_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a").touch()
+
+    assert await _uris(LocalStore(), f"{tmp_path}/") == [f"{tmp_path}/a"]
+
+
+@pytest.mark.parametrize("uri", ["", "file://", "a\0b", "s3://bucket/key"])
+async def test_what_is_no_path_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigError, match="no path of a local file"):
+        await LocalStore().get(uri)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_a_short_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    real = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result([*real(fd)[:6], 9, *real(fd)[7:]]))
+
+    with pytest.raises(ShortRead, match="from 9 to 5 bytes"):
+        read_file(f"{tmp_path}/a")
+
+
+@pytest.mark.parametrize(
+    ("raised", "meant"),
+    [
+        (FileNotFoundError(2, "No such file"), ObjectNotFound),
+        (NotADirectoryError(20, "Not a directory"), ObjectNotFound),
+        (PermissionError(13, "Permission denied"), AccessDenied),
+        (OSError(5, "Input/output error"), ServerFault),
+    ],
+)
+def test_errors_of_the_system_become_ours(raised: OSError, meant: type[Exception]) -> None:
+    with pytest.raises(meant, match=r"^/data/a: .*" + str(raised.strerror)), os_errors("/data/a"):
+        raise raised
+
+
+async def test_blocking_calls_leave_the_loop_free(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    async with asyncio.TaskGroup() as group:
+        # Reading a pipe blocks until somebody writes: only a free loop gets as far as that.
+        reading = group.create_task(LocalStore().get(f"{tmp_path}/pipe"))
+        await asyncio.to_thread((tmp_path / "pipe").write_bytes, b"1")
+
+    assert reading.result() == b"1"
