@@ -10,7 +10,7 @@ from typing import Any
 from asyncio_loader.datasets.coco import CocoDataset
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.datasets.location import read_file
-from asyncio_loader.errors import ConfigError
+from asyncio_loader.errors import ConfigError, LoaderError
 from asyncio_loader.training.sections import Section
 
 __all__ = ["DetectionSet", "annotation_reader", "build_dataset", "build_loader", "check_classes"]
@@ -75,3 +75,7 @@ def _named(path: str) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+    except LoaderError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.filename}: {error.strerror}") from error

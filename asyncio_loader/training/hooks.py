@@ -50,4 +50,4 @@ class ProgressHook(Hook):  # type: ignore[misc]
     ) -> None:
         """See the class."""
         if outputs is not None:
-            self._report(runner.iter + 1, float(outputs["loss"]))
+            self._report(runner.iter + 1, float(outputs["loss"].detach()))

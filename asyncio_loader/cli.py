@@ -1,0 +1,168 @@
+"""``asyncio-loader demo | train``. Commands import what they need when they run: ``--help`` costs no torch import."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from asyncio_loader import __version__
+from asyncio_loader.errors import ConfigError, LoaderError
+
+__all__ = ["main"]
+
+_OK, _FAILED, _BAD_USAGE, _INTERRUPTED = 0, 1, 2, 130
+
+# A backward pass or a matrix product cannot be interrupted; on a CPU it may take seconds.
+_PATIENCE_S = 1.5
+
+# Extra to install for a package that a command does not find.
+_EXTRAS = {"mmengine": "train", "torchvision": "train", "pycocotools": "train", "rich": "train", "moto": "demo"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; `argv=None`: the process's own.
+
+    Returns:
+        Exit code: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted. What the loader expects to go wrong
+        is one line on standard error (and a traceback with ``--debug``); an error it does not expect keeps its
+        traceback, because it is a bug.
+    """
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        with _InterruptDeadline():
+            return command(arguments)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return _INTERRUPTED
+    except LoaderError as error:
+        if arguments.debug:
+            raise
+        _say(f"error: {' '.join(str(error).split())}")
+        return _BAD_USAGE if isinstance(error, ConfigError) else _FAILED
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None or arguments.debug:
+            raise
+        _say(f"error: this needs {error.name}: pip install 'asyncio-loader[{extra}]'")
+        return _BAD_USAGE
+
+
+def _say(text: str) -> None:
+    print(f"asyncio-loader: {text}", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="asyncio-loader", description="Train vision models straight from S3.")
+    parser.add_argument("--version", action="version", version=f"asyncio-loader {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    _add_demo(commands.add_parser("demo", parents=[common], help=_DEMO, description=_DEMO))
+    _add_train(commands.add_parser("train", parents=[common], help=_TRAIN, description=_TRAIN))
+    return parser
+
+
+_DEMO = "from a bucket on this machine to a trained Faster R-CNN, in a few minutes on a CPU"
+_TRAIN = "train what an OpenMMLab config describes, its data in S3 or on disk"
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="write the made-up data set to DIR and leave it there")
+    parser.add_argument("--steps", type=_count, metavar="N", help="training steps (default: the config's)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("work_dirs", "demo"),
+        metavar="DIR",
+        help="where the picture, checkpoint and log go (default: %(default)s)",
+    )
+    parser.set_defaults(command=_demo)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="config file: .py, .json or .yaml")
+    parser.add_argument(
+        "--work-dir", type=Path, metavar="D", help="where checkpoints and logs go (default: work_dirs/<name of CONFIG>)"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        default=[],
+        metavar="k=v",
+        help="override entries of the config: data.samples_per_gpu=4, data.train.pipeline.2.img_scale=(640,480)",
+    )
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the work directory")
+    parser.set_defaults(command=_train)
+
+
+def _count(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from asyncio_loader.demo.run import run_demo
+
+    return _OK if run_demo(keep=arguments.keep, steps=arguments.steps, out=arguments.out) else _FAILED
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from asyncio_loader.config import load_config, parse_cfg_options
+
+    config = load_config(arguments.config, parse_cfg_options(arguments.cfg_options))
+    from asyncio_loader.training.runner import train
+
+    train(config, work_dir=arguments.work_dir, resume=arguments.resume)
+    return _OK
+
+
+class _InterruptDeadline:
+    """Ends the process if an interrupt has not ended it by itself `_PATIENCE_S` later.
+
+    Python delivers a Ctrl-C between two of its own instructions, so a long native call would hold it up. The signal
+    is seen here by its wake-up byte, in a thread that no native call stops. Main thread only; elsewhere a no-op.
+    """
+
+    def __enter__(self) -> None:
+        self._pipe: tuple[int, int] | None = None
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._pipe = os.pipe()
+        os.set_blocking(self._pipe[1], False)
+        self._before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=_watch, args=(self._pipe[0],), name="interrupt-deadline", daemon=True)
+        self._thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        if self._pipe is None:
+            return
+        reading, writing = self._pipe
+        signal.set_wakeup_fd(self._before)
+        os.close(writing)
+        self._thread.join()
+        os.close(reading)
+
+
+def _watch(reading: int) -> None:
+    """Wait for an interrupt, then for the end of the pipe. Other signals pass."""
+    while signals := os.read(reading, 1):
+        if signals[0] == signal.SIGINT:
+            ready, _, _ = select.select([reading], [], [], _PATIENCE_S)
+            if not ready:
+                _die()
+
+
+def _die() -> NoReturn:
+    os.write(sys.stderr.fileno(), b"asyncio-loader: interrupted\n")
+    os._exit(_INTERRUPTED)
