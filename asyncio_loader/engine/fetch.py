@@ -13,9 +13,27 @@ from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Admit, ObjectStore
 
-__all__ = ["fetch_object"]
+__all__ = ["RetryLog", "fetch_object"]
 
 logger = logging.getLogger(__name__)
+
+
+class RetryLog:
+    """Says that something is tried again: one WARNING per kind of error, the rest at DEBUG.
+
+    Hundreds of objects meet the same fault at once; one line tells the user, hundreds would hide it.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[type[FetchError]] = set()
+
+    def __call__(self, error: FetchError, attempt: int, pause_s: float) -> None:
+        """Note that attempt number `attempt` failed and the next one comes after a pause."""
+        is_new = type(error) not in self._seen
+        self._seen.add(type(error))
+        more = " (more of this kind are logged at DEBUG)" if is_new else ""
+        level = logging.WARNING if is_new else logging.DEBUG
+        logger.log(level, "%s; attempt %d failed, trying again in %.2f s%s", error, attempt, pause_s, more)
 
 
 async def fetch_object(
@@ -25,6 +43,7 @@ async def fetch_object(
     retry: RetryPolicy,
     admit: Admit | None = None,
     on_attempt: Callable[[int], object] | None = None,
+    on_retry: Callable[[FetchError, int, float], object] | None = None,
     draw: Callable[[], float] = random.random,
 ) -> tuple[Buffer, int]:
     """The bytes of an object, and the number of GETs it took.
@@ -35,6 +54,8 @@ async def fetch_object(
         retry: when to try again and when to give up.
         admit: see `stores.base.Admit`; called once per attempt that gets as far as a body.
         on_attempt: called with the number of the attempt (from 1) before each GET.
+        on_retry: called with the error, the number of the attempt and the pause in seconds before each pause; see
+            `RetryLog`. None: a `RetryLog` of its own.
         draw: source of the jitter, [0, 1).
 
     Raises:
@@ -45,6 +66,7 @@ async def fetch_object(
     """
     clock = asyncio.get_running_loop().time
     started = clock()
+    on_retry = on_retry or RetryLog()
     attempt = 0
     while True:
         attempt += 1
@@ -57,7 +79,7 @@ async def fetch_object(
             pause = backoff_s(retry, attempt, draw)
             if not is_retryable(error) or attempt >= retry.max_attempts or elapsed + pause > retry.deadline_s:
                 raise _given_up(error, uri, attempt, elapsed) from error
-            logger.debug("%s: attempt %d failed, the next one in %.2f s: %s", uri, attempt, pause, error)
+            on_retry(error, attempt, pause)
         await asyncio.sleep(pause)
 
 

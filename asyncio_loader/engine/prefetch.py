@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from asyncio_loader.engine.fetch import fetch_object
+from asyncio_loader.engine.fetch import RetryLog, fetch_object
 from asyncio_loader.engine.reorder import ReorderBuffer
 from asyncio_loader.engine.window import Credit, SizeEstimate, Window
 from asyncio_loader.errors import FetchError
@@ -64,6 +64,7 @@ class Prefetcher:
         self._ready: ReorderBuffer[Delivery] = ReorderBuffer(deliver)
         self._counters = counters
         self._estimate = SizeEstimate()
+        self._retry_log = RetryLog()
         self.window = Window(options.window_bytes, options.window_items)
 
     async def run(self) -> None:
@@ -99,7 +100,12 @@ class Prefetcher:
         slot = job.slot
         try:
             data, attempts = await fetch_object(
-                self._store, job.ref.uri, retry=self._options.retry, admit=credit.resize, on_attempt=self._count
+                self._store,
+                job.ref.uri,
+                retry=self._options.retry,
+                admit=credit.resize,
+                on_attempt=self._count,
+                on_retry=self._retry_log,
             )
         except FetchError as error:
             return Failed(job.ref, error, slot.position, slot.index, job.epoch, slot.is_padding, error.attempts)

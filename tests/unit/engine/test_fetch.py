@@ -107,3 +107,13 @@ async def test_an_error_that_names_the_key_does_not_name_it_twice() -> None:
     with pytest.raises(FetchError) as caught:
         await fetch(ScriptedStore(ObjectNotFound(f"{URI}: no such key (HTTP 404)")))
     assert str(caught.value) == f"{URI}: no such key (HTTP 404)"
+
+
+async def test_one_warning_per_kind_of_error_says_that_it_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    store = ScriptedStore(ConnectionLost(f"{URI}: reset"), ConnectionLost("reset"), ServerFault("500"), b"data")
+
+    with caplog.at_level("DEBUG", logger="asyncio_loader.engine.fetch"):
+        await fetch(store)
+
+    assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG", "WARNING"]
+    assert caplog.messages[0].startswith("s3://bucket/key: reset; attempt 1 failed, trying again in 0.00 s")
