@@ -79,7 +79,7 @@ class ObjectStore(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Drop all connections; what is in flight fails. Idempotent.
+        """Drop all connections. What is in flight fails, with an error that is not retried. Idempotent.
 
         A later call connects anew, in whichever loop it is made.
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any
@@ -46,7 +47,7 @@ class PhaseClock:
     body waiting.
     """
 
-    __slots__ = ("_loop", "_phase", "_timeouts", "_timer", "_token")
+    __slots__ = ("_loop", "_phase", "_timeouts", "_timer", "_token", "is_cut")
 
     _token: Token[PhaseClock]
 
@@ -54,6 +55,7 @@ class PhaseClock:
         self._loop = asyncio.get_running_loop()
         self._timeouts = timeouts
         self._phase = "connect_timeout_s"
+        self.is_cut = False
         self._timer = asyncio.timeout(timeouts.connect_timeout_s)
 
     async def __aenter__(self) -> PhaseClock:
@@ -77,7 +79,14 @@ class PhaseClock:
 
     def rest(self) -> None:
         """Nothing is wanted from the server now."""
-        self._timer.reschedule(None)
+        self._set_timer(None)
+
+    def cut(self) -> None:
+        """End the block now, from outside: aiohttp lets a body wait for ever when its session closes."""
+        # A timer that went off already cannot be set again, and need not.
+        with suppress(RuntimeError):
+            self._set_timer(self._loop.time())
+        self.is_cut = True
 
     def describe(self, endpoint: str) -> str:
         """What did not come in time."""
@@ -86,7 +95,12 @@ class PhaseClock:
 
     def _expect(self, phase: str, limit_s: float) -> None:
         self._phase = phase
-        self._timer.reschedule(self._loop.time() + limit_s)
+        self._set_timer(self._loop.time() + limit_s)
+
+    def _set_timer(self, when_s: float | None) -> None:
+        # What was cut stays so, even if its task runs once more before the timer does.
+        if not self.is_cut:
+            self._timer.reschedule(when_s)
 
 
 _running_clock: ContextVar[PhaseClock] = ContextVar("asyncio_loader.stores.s3.running_clock")
@@ -129,6 +143,9 @@ def error_of_transport(uri: str, error: BaseException, endpoint: str, clock: Pha
     """What one of `TRANSPORT_ERRORS` means. No message of it repeats a header."""
     kind: type[FetchError] = ConnectionLost
     match error:
+        case _ if clock.is_cut:
+            # Not for a retry, which would open the store again behind the back of who closed it.
+            kind, what = FetchError, "the store was closed"
         case TimeoutError():
             kind, what = FetchTimeout, clock.describe(endpoint)
         case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():

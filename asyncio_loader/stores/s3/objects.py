@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from aiohttp import ClientResponse, ClientSession
 
-from asyncio_loader.errors import LoaderError, ServerFault, ShortRead
+from asyncio_loader.errors import FetchError, LoaderError, ServerFault, ShortRead
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Admit, ObjectInfo
@@ -31,7 +31,7 @@ class ObjectReader:
     """Fetches objects from one endpoint, on one loop.
 
     Args:
-        session: from `open_session`; closed by whoever opened it.
+        session: from `open_session`; the reader closes it.
         endpoint: the server.
         region: what requests are signed for.
         credentials: None for anonymous requests.
@@ -55,6 +55,7 @@ class ObjectReader:
         self._credentials = credentials
         self._timeouts = timeouts
         self._slots = asyncio.Semaphore(max_connections)
+        self._clocks: set[PhaseClock] = set()
         self._keys: Keys | None = None
         self._signer: Signer | None = None
 
@@ -66,11 +67,20 @@ class ObjectReader:
         """See `ObjectStore.head`."""
         return await self._exchange("HEAD", uri, partial(_read_head, uri))
 
+    async def aclose(self) -> None:
+        """Fail what is in flight and close the session."""
+        for clock in self._clocks:
+            clock.cut()
+        await self._session.close()
+
     async def _exchange(self, method: str, uri: str, use: Callable[[ClientResponse, PhaseClock], Awaitable[T]]) -> T:
         address = self._endpoint.locate(uri)
         headers = await self._headers(method, address)
         async with self._slots:
+            if self._session.closed:
+                raise FetchError(f"{uri}: the store was closed", key=uri)
             clock = PhaseClock(self._timeouts)
+            self._clocks.add(clock)
             request = self._session.request(method, address.url, headers=headers, allow_redirects=False)
             try:
                 async with clock, request as response:
@@ -82,6 +92,8 @@ class ObjectReader:
                 if isinstance(error, LoaderError):
                     raise
                 raise error_of_transport(uri, error, self._endpoint.url, clock) from error
+            finally:
+                self._clocks.discard(clock)
 
     async def _headers(self, method: str, address: Address) -> dict[str, str]:
         if self._credentials is None:

@@ -7,8 +7,6 @@ import os
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from aiohttp import ClientSession
-
 from asyncio_loader.errors import LoaderError
 from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.records import Buffer
@@ -102,7 +100,6 @@ class S3Store:
 
 
 class _Parts(NamedTuple):
-    session: ClientSession
     reader: ObjectReader
     admin: Admin
 
@@ -134,23 +131,22 @@ class _Link:
                 site, botocore_session = await asyncio.to_thread(resolve_site, options)
                 tls = await asyncio.to_thread(open_tls, site)
                 credentials = None if options.anonymous else Credentials(botocore_session, site.profile)
-                session = open_session(tls)
                 reader = ObjectReader(
-                    session,
+                    open_session(tls),
                     site.endpoint,
                     site.region,
                     credentials,
                     timeouts=self._timeouts,
                     max_connections=self._max_connections,
                 )
-                self.parts = _Parts(session, reader, Admin(site, credentials, options, self._timeouts))
+                self.parts = _Parts(reader, Admin(site, credentials, options, self._timeouts))
             return self.parts
 
     async def aclose(self) -> None:
         """Close what is open."""
         parts, self.parts = self.parts, None
         if parts is not None:
-            await parts.session.close()
+            await parts.reader.aclose()
             await parts.admin.aclose()
 
 

@@ -1,0 +1,77 @@
+"""A server that says exactly what a test wants, byte by byte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from asyncio_loader.options import RetryPolicy, S3Options
+from asyncio_loader.stores.s3.store import S3Store
+
+Script = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
+"""Called with the head of each request; what it leaves open stays open for the next request."""
+
+
+class Wire:
+    """Servers on loopback and stores that talk to them, closed at the end of the test.
+
+    Attributes:
+        heads: the heads of all requests that came, in order.
+    """
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self._servers: list[asyncio.Server] = []
+        self._stores: list[S3Store] = []
+
+    async def listen(self, script: Script) -> str:
+        """Start a server; its endpoint URL."""
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                while not writer.is_closing():
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    self.heads.append(head)
+                    await script(head, writer)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                pass
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        self._servers.append(server)
+        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    def store(self, endpoint_url: str, timeouts: RetryPolicy | None = None, **options: object) -> S3Store:
+        """A store for that endpoint."""
+        values = {"endpoint_url": endpoint_url, "anonymous": True, **options}
+        store = S3Store(S3Options(**values), timeouts=timeouts)  # type: ignore[arg-type]
+        self._stores.append(store)
+        return store
+
+    async def answering(self, answer: bytes, timeouts: RetryPolicy | None = None) -> S3Store:
+        """A store whose server gives this answer to every request and closes."""
+
+        async def script(_: bytes, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer)
+            await writer.drain()
+            writer.close()
+
+        return self.store(await self.listen(script), timeouts)
+
+    async def aclose(self) -> None:
+        """Close everything."""
+        for store in self._stores:
+            await store.aclose()
+        for server in self._servers:
+            server.close()
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    """See `Wire`."""
+    wire = Wire()
+    yield wire
+    await wire.aclose()

@@ -1,0 +1,238 @@
+"""The timers of a GET, and what connections do, in our words."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from asyncio_loader.errors import ConfigError, ConnectionLost, FetchTimeout, ServerFault
+from asyncio_loader.options import RetryPolicy
+from asyncio_loader.stores.s3.connections import PhaseClock
+from asyncio_loader.testing.virtual_time import in_virtual_time
+from tests.unit.stores.s3.conftest import Wire
+
+URI = "s3://bucket/key"
+HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"
+SHORT_S = 0.05
+
+
+async def _stay_silent(_: bytes, writer: asyncio.StreamWriter) -> None:
+    return None
+
+
+async def _send_half(_: bytes, writer: asyncio.StreamWriter) -> None:
+    writer.write(HALF)
+
+
+async def test_a_missing_head_times_out(wire: Wire) -> None:
+    endpoint = await wire.listen(_stay_silent)
+    store = wire.store(endpoint, RetryPolicy(first_byte_timeout_s=SHORT_S))
+
+    with pytest.raises(FetchTimeout) as caught:
+        await store.get(URI)
+
+    assert str(caught.value) == f"{URI}: no answer from {endpoint} within 0.05 s (first_byte_timeout_s)"
+
+
+async def test_a_stalled_body_times_out(wire: Wire) -> None:
+    endpoint = await wire.listen(_send_half)
+    store = wire.store(endpoint, RetryPolicy(stall_timeout_s=SHORT_S))
+
+    with pytest.raises(FetchTimeout) as caught:
+        await store.get(URI)
+
+    assert str(caught.value) == f"{URI}: no further byte from {endpoint} within 0.05 s (stall_timeout_s)"
+
+
+async def test_a_connection_that_is_not_made_times_out(wire: Wire) -> None:
+    # To a client that speaks TLS a silent server is one whose handshake never ends.
+    endpoint = (await wire.listen(_stay_silent)).replace("http:", "https:")
+    store = wire.store(endpoint, RetryPolicy(connect_timeout_s=SHORT_S))
+
+    with pytest.raises(FetchTimeout) as caught:
+        await store.get(URI)
+
+    assert str(caught.value) == f"{URI}: no connection to {endpoint} within 0.05 s (connect_timeout_s)"
+
+
+async def test_a_stalled_error_document_times_out(wire: Wire) -> None:
+    async def script(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 500 Oops\r\nContent-Length: 10\r\n\r\n")
+
+    store = wire.store(await wire.listen(script), RetryPolicy(stall_timeout_s=SHORT_S))
+
+    with pytest.raises(FetchTimeout, match="stall_timeout_s"):
+        await store.get(URI)
+
+
+@in_virtual_time
+async def test_each_phase_has_its_own_limit_and_rest_has_none() -> None:
+    timeouts = RetryPolicy(connect_timeout_s=1, first_byte_timeout_s=10, stall_timeout_s=5)
+
+    async with PhaseClock(timeouts) as clock:
+        await asyncio.sleep(0.9)
+        clock.expect_head()
+        await asyncio.sleep(9.9)
+        clock.rest()
+        await asyncio.sleep(10_000)
+        for _ in range(3):
+            clock.expect_bytes()
+            await asyncio.sleep(4.9)
+
+
+@pytest.mark.parametrize(("phase", "limit_s"), [(None, 1.0), ("expect_head", 10.0), ("expect_bytes", 5.0)])
+@in_virtual_time
+async def test_a_phase_ends_at_its_limit(phase: str | None, limit_s: float) -> None:
+    async def wait() -> None:
+        async with PhaseClock(RetryPolicy(connect_timeout_s=1, first_byte_timeout_s=10, stall_timeout_s=5)) as clock:
+            if phase is not None:
+                getattr(clock, phase)()
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await wait()
+
+    assert asyncio.get_running_loop().time() == pytest.approx(limit_s)
+
+
+async def test_a_reset_in_the_body_is_retryable(wire: Wire) -> None:
+    async def script(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(HALF)
+        await writer.drain()
+        raw = writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    store = wire.store(await wire.listen(script))
+
+    with pytest.raises(Exception, match=URI) as caught:
+        await store.get(URI)
+
+    assert type(caught.value).__name__ in ("ConnectionLost", "ShortRead")
+
+
+async def test_a_connection_closed_without_an_answer_is_lost(wire: Wire) -> None:
+    store = await wire.answering(b"")
+
+    with pytest.raises(ConnectionLost, match="closed the connection"):
+        await store.get(URI)
+
+
+async def test_an_answer_that_is_not_http_is_a_fault(wire: Wire) -> None:
+    store = await wire.answering(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+
+    with pytest.raises(ServerFault, match="is not HTTP"):
+        await store.get(URI)
+
+
+async def test_a_server_that_is_not_there_is_named(wire: Wire) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+        with pytest.raises(ConnectionLost) as caught:
+            await wire.store(endpoint).get(URI)
+
+    assert f"cannot reach {endpoint}" in str(caught.value)
+    assert "endpoint_url" in str(caught.value)
+
+
+async def test_a_host_that_does_not_resolve_is_named(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
+
+    with pytest.raises(ConnectionLost, match=r"cannot resolve the host of http://nowhere\.invalid"):
+        await wire.store("http://nowhere.invalid").get(URI)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Path:
+    """A PEM file with a certificate for 127.0.0.1, its key, and itself as authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loader test authority")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    path = tmp_path / "authority.pem"
+    path.write_bytes(
+        certificate.public_bytes(encoding) + key.private_bytes(encoding, form, serialization.NoEncryption())
+    )
+    return path
+
+
+@pytest.fixture
+async def https_endpoint(authority: Path) -> AsyncIterator[str]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        await writer.drain()
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+
+
+async def test_an_authority_of_ones_own_is_trusted(wire: Wire, https_endpoint: str, authority: Path) -> None:
+    assert await wire.store(https_endpoint, ca_bundle=str(authority)).get(URI) == b"hello"
+
+
+async def test_the_authority_may_come_from_the_environment(
+    wire: Wire, https_endpoint: str, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(authority))
+
+    assert await wire.store(https_endpoint).get(URI) == b"hello"
+
+
+async def test_an_unknown_authority_is_refused_with_advice(wire: Wire, https_endpoint: str) -> None:
+    with pytest.raises(ConnectionLost) as caught:
+        await wire.store(https_endpoint).get(URI)
+
+    assert f"TLS: the certificate of {https_endpoint} is not trusted (self-signed certificate)" in str(caught.value)
+    assert "ca_bundle" in str(caught.value)
+
+
+async def test_a_bundle_that_is_missing_is_named(wire: Wire, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ca_bundle .*nothing\.pem.*No such file"):
+        await wire.store("https://127.0.0.1:1", ca_bundle=f"{tmp_path}/nothing.pem").get(URI)
+
+
+async def test_speaking_tls_to_a_server_that_does_not_is_told(wire: Wire) -> None:
+    async def answer_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer_plainly, "127.0.0.1", 0)
+    async with server:
+        endpoint = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+        with pytest.raises(ConnectionLost, match="TLS with"):
+            await wire.store(endpoint).get(URI)
