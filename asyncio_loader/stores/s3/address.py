@@ -18,7 +18,19 @@ from yarl import URL
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import Addressing
 
-__all__ = ["Address", "Endpoint", "parse_uri"]
+__all__ = ["AWS_DOMAINS", "Address", "Endpoint", "encode_key", "parse_uri"]
+
+AWS_DOMAINS = {
+    "aws": "amazonaws.com",
+    "aws-cn": "amazonaws.com.cn",
+    "aws-us-gov": "amazonaws.com",
+    "aws-eusc": "amazonaws.eu",
+    "aws-iso": "c2s.ic.gov",
+    "aws-iso-b": "sc2s.sgov.gov",
+    "aws-iso-e": "cloud.adc-e.uk",
+    "aws-iso-f": "csp.hci.ic.gov",
+}
+"""Domain of the services in each of Amazon's partitions (``dnsSuffix`` in botocore's ``endpoints.json``)."""
 
 _PREFIX = "s3://"
 # Wider than S3's rules of today, for old buckets and for other servers; narrow enough that it is one path segment.
@@ -26,7 +38,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{2,254}")
 # One label: a dot would need a certificate for two levels of subdomains, which S3 does not have.
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9\-]{1,61}[a-z0-9]")
 _HOST_LABELS = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]")
-_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
+_AWS_HOSTS = tuple(f".{domain}" for domain in AWS_DOMAINS.values())
 
 
 def parse_uri(uri: str) -> tuple[str, str]:

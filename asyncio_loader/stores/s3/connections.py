@@ -18,7 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from asyncio_loader.errors import ConnectionLost, FetchError, FetchTimeout, ServerFault, ShortRead
 from asyncio_loader.options import RetryPolicy
 
-__all__ = ["TRANSPORT_ERRORS", "PhaseClock", "error_of_transport", "open_session"]
+__all__ = ["TRANSPORT_ERRORS", "PhaseClock", "cause_of", "error_of_transport", "open_session"]
 
 # At most twice this and one receive lie in a connection before its body is asked for, that is before `admit` lets it.
 _READ_BUFFER_BYTES = 64 * 1024
@@ -166,6 +166,11 @@ def error_of_transport(uri: str, error: BaseException, endpoint: str, clock: Pha
         case _:
             what = f"{endpoint} closed the connection ({type(error).__name__})"
     return kind(f"{uri}: {what}", key=uri)
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """The error to chain to ours: None for those that carry the request's headers, or bytes of the response."""
+    return None if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError) else error
 
 
 def _reason(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Admit, ObjectInfo
 from asyncio_loader.stores.s3.address import Address, Endpoint
-from asyncio_loader.stores.s3.connections import TRANSPORT_ERRORS, PhaseClock, error_of_transport
+from asyncio_loader.stores.s3.connections import TRANSPORT_ERRORS, PhaseClock, cause_of, error_of_transport
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.faults import ERROR_BODY_BYTES, error_of, parse_answer
 from asyncio_loader.stores.s3.sigv4 import Keys, Signer
@@ -91,7 +91,7 @@ class ObjectReader:
                 # Ours are OSErrors, too, some of them.
                 if isinstance(error, LoaderError):
                     raise
-                raise error_of_transport(uri, error, self._endpoint.url, clock) from error
+                raise error_of_transport(uri, error, self._endpoint.url, clock) from cause_of(error)
             finally:
                 self._clocks.discard(clock)
 

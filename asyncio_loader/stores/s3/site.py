@@ -12,7 +12,7 @@ from botocore.session import Session
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import S3Options
-from asyncio_loader.stores.s3.address import Endpoint
+from asyncio_loader.stores.s3.address import AWS_DOMAINS, Endpoint
 
 __all__ = ["Site", "open_tls", "resolve_site"]
 
@@ -104,13 +104,15 @@ def _configured_url(session: Session) -> str | None:
 
 
 def _aws_url(session: Session, region: str) -> str:
-    resolver = session.get_component("endpoint_resolver")
-    variants = {
-        name: bool(session.get_config_variable(name)) for name in ("use_dualstack_endpoint", "use_fips_endpoint")
-    }
-    found = resolver.construct_endpoint("s3", region, **variants)
-    # A region newer than the table: the pattern has been the same since 2018.
-    return f"https://{found['hostname'] if found else f's3.{region}.amazonaws.com'}"
+    """Amazon's own endpoint ("Amazon S3 endpoints and quotas", AWS General Reference)."""
+    try:
+        partition = session.get_partition_for_region(region)
+    except botocore.exceptions.UnknownRegionError:
+        # Newer than botocore.
+        partition = "aws"
+    fips = "-fips" if session.get_config_variable("use_fips_endpoint") else ""
+    dualstack = ".dualstack" if session.get_config_variable("use_dualstack_endpoint") else ""
+    return f"https://s3{fips}{dualstack}.{region}.{AWS_DOMAINS.get(partition, AWS_DOMAINS['aws'])}"
 
 
 def _no_profile(name: str, options: S3Options, known: list[str]) -> ConfigError:

@@ -1,0 +1,93 @@
+"""The slow face: its errors are in the error tree, too."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from asyncio_loader.errors import AccessDenied, ConfigError, ConnectionLost, FetchTimeout, ServerFault
+from asyncio_loader.options import RetryPolicy
+from asyncio_loader.stores.base import Entry
+from tests.unit.stores.s3.conftest import Wire
+
+ONCE = RetryPolicy(max_attempts=1)
+
+
+def _document(status: bytes, body: bytes, headers: bytes = b"") -> bytes:
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s" % (status, len(body), headers, body)
+
+
+async def test_an_error_of_a_listing_names_uri_and_code(wire: Wire) -> None:
+    store = await wire.answering(_document(b"403 Forbidden", b"<Error><Code>AccessDenied</Code></Error>"), ONCE)
+
+    with pytest.raises(AccessDenied, match=re.escape("s3://bucket/dir/: access denied (HTTP 403 AccessDenied)")):
+        [entry async for entry in store.list("s3://bucket/dir/")]
+
+
+async def test_a_failing_server_is_tried_as_often_as_the_policy_says(wire: Wire) -> None:
+    answer = _document(b"500 Oops", b"<Error><Code>InternalError</Code></Error>")
+    store = await wire.answering(answer, RetryPolicy(max_attempts=2))
+
+    with pytest.raises(ServerFault):
+        await store.delete("s3://bucket/key")
+
+    assert len(wire.heads) == 2
+
+
+async def test_a_server_that_is_not_there_is_named(wire: Wire) -> None:
+    store = wire.store("http://127.0.0.1:1", ONCE)
+
+    with pytest.raises(ConnectionLost, match=r"s3://bucket/key: cannot reach http://127\.0\.0\.1:1; .*endpoint_url"):
+        await store.put("s3://bucket/key", b"")
+
+
+async def test_a_silent_server_times_out(wire: Wire) -> None:
+    async def script(_: bytes, writer: asyncio.StreamWriter) -> None:
+        return None
+
+    store = wire.store(await wire.listen(script), RetryPolicy(max_attempts=1, stall_timeout_s=0.05))
+
+    with pytest.raises(FetchTimeout, match="stall_timeout_s"):
+        await store.delete("s3://bucket/key")
+
+
+async def test_one_page_has_objects_and_prefixes_in_order(wire: Wire) -> None:
+    page = (
+        b"<ListBucketResult><Contents><Key>a0</Key><Size>1</Size></Contents>"
+        b"<Contents><Key>z</Key><Size>2</Size></Contents>"
+        b"<CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes><CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes>"
+        b"</ListBucketResult>"
+    )
+    store = await wire.answering(_document(b"200 OK", page), ONCE)
+
+    listing = [entry async for entry in store.list("s3://bucket", recursive=False)]
+
+    assert listing == [
+        Entry("s3://bucket/a/"),
+        Entry("s3://bucket/a0", 1),
+        Entry("s3://bucket/b/"),
+        Entry("s3://bucket/z", 2),
+    ]
+
+
+async def test_anonymous_requests_are_not_signed(wire: Wire) -> None:
+    store = await wire.answering(_document(b"204 No Content", b""), ONCE)
+
+    await store.delete("s3://bucket/key")
+
+    assert b"authorization" not in wire.heads[0].lower()
+
+
+async def test_the_bucket_stands_in_the_path_of_other_servers(wire: Wire) -> None:
+    store = await wire.answering(_document(b"200 OK", b""), ONCE)
+
+    await store.put("s3://bucket/a b", b"1")
+
+    assert wire.heads[0].startswith(b"PUT /bucket/a%20b HTTP/1.1\r\n")
+
+
+async def test_a_bucket_is_no_object_to_delete(wire: Wire) -> None:
+    with pytest.raises(ConfigError, match="names a bucket"):
+        await wire.store("http://127.0.0.1:1").delete("s3://bucket")
