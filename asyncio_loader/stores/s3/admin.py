@@ -66,8 +66,12 @@ class Admin:
         """True if at least one object's URI starts with this one. One request for one key."""
         bucket, prefix = parse_uri(uri)
         client = await self._open()
-        with self._errors(uri):
-            page = await client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        try:
+            with self._errors(uri):
+                page = await client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        except ObjectNotFound:
+            # No bucket, nothing in it.
+            return False
         return bool(page.get("Contents"))
 
     async def put(self, uri: str, data: Buffer) -> None:
