@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncio_loader.bridge.loop_thread import LoopThread
 from asyncio_loader.engine.fetch import fetch_object
@@ -19,7 +19,9 @@ from asyncio_loader.fileio.path_mapping import PathMapping
 from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.stores.base import Entry
 from asyncio_loader.stores.s3.address import parse_uri
-from asyncio_loader.stores.s3.store import S3Store
+
+if TYPE_CHECKING:
+    from asyncio_loader.stores.s3.store import S3Store
 
 __all__ = ["AwsBackend"]
 
@@ -153,6 +155,9 @@ class _Link:
     """What a backend has in one process: a store, and the thread that it lives in. Closes when collected or at exit."""
 
     def __init__(self, options: S3Options, retry: RetryPolicy) -> None:
+        # Here, because aiohttp and botocore take a third of a second to import and a client of local files needs none.
+        from asyncio_loader.stores.s3.store import S3Store
+
         self.store = S3Store(options, timeouts=retry)
         self.thread = LoopThread("asyncio-loader-files")
         # At exit finalizers run last made first: this one still finds the thread alive.

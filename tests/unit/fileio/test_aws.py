@@ -15,6 +15,7 @@ import pytest
 
 from asyncio_loader.errors import ConfigError, ObjectNotFound
 from asyncio_loader.fileio.aws import AwsBackend
+from asyncio_loader.testing import S3Simulator
 
 
 @pytest.fixture
@@ -54,6 +55,19 @@ def test_a_missing_object_is_a_missing_file(aws: AwsBackend, s3_tree: str) -> No
         aws.get("data/nothing")
     with pytest.raises(FileNotFoundError):
         aws.get("data/nothing")
+
+
+def test_one_get_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    with S3Simulator({"a": b"1"}) as simulator:
+        for name, value in simulator.environ.items():
+            monkeypatch.setenv(name, value)
+        backend = AwsBackend(endpoint_url=simulator.endpoint_url)
+        backend.get(simulator.uri("a"))
+        with backend.get_local_path(simulator.uri("a")):
+            pass
+        backend.close()
+
+        assert [(request.method, request.status) for request in simulator.requests()] == [("GET", 200)] * 2
 
 
 def test_what_is_put_is_there_until_it_is_removed(aws: AwsBackend) -> None:
