@@ -1,0 +1,38 @@
+"""The cases, by name; each is a module with `run`, imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from bench.report import Report
+
+__all__ = ["CASES", "Settings", "load_case"]
+
+CASES = {
+    "epoch": "images per second from a slow store, next to decoding from RAM and to boto3 in a DataLoader",
+    "memory": "growth of resident memory while 2 GB pass through a window of 64 MiB",
+    "get_cost": "CPU microseconds per GET, layer by layer, next to aioboto3",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Attributes:
+    repeats: how often each contender is measured; the median counts.
+    scale: share of the full amount of work, for a quick look.
+    """
+
+    repeats: int = 5
+    scale: float = 1.0
+
+    def count(self, full: int) -> int:
+        """So many items in place of `full`."""
+        return max(64, round(full * self.scale))
+
+
+def load_case(name: str) -> Callable[[Settings], Report]:
+    """The function that runs the case."""
+    run: Callable[[Settings], Report] = import_module(f"bench.cases.{name}").run
+    return run

@@ -1,0 +1,118 @@
+"""How much a process grows while far more bytes pass through it than the window holds.
+
+The consumer is slower than the store (it hashes what a decoder would decode), so the window is full all the time and
+what leaks or lies outside of it shows. Growth is counted from after the imports; "steady" is the median of the second
+half of the samples, "peak" the kernel's own high-water mark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Any
+
+from asyncio_loader.testing import S3Simulator
+from bench.cases import Settings
+from bench.measure import MIB, MemoryWatch, call_in_fresh_process, memory_bytes
+from bench.report import Report
+
+TOTAL_BYTES = 2_000_000_000
+MEAN_BYTES = 115_000
+WINDOW_BYTES = 64 * MIB
+THREADS = 2
+BATCH = 16
+
+
+def run(settings: Settings) -> Report:
+    """Measure both mixtures of sizes."""
+    count = settings.count(TOTAL_BYTES // MEAN_BYTES)
+    raw: dict[str, list[dict[str, float]]] = {}
+    for name, choose_sizes in (("115 KB each", _equal_sizes), ("1 KB to 4 MB", _mixed_sizes)):
+        with S3Simulator(_objects(count, choose_sizes)) as simulator:
+            raw[name] = [
+                call_in_fresh_process(
+                    f"{__name__}:pass_through",
+                    count=count,
+                    endpoint_url=simulator.endpoint_url,
+                    environ=simulator.environ,
+                )
+                for _ in range(settings.repeats)
+            ]
+    return Report(
+        case="memory",
+        title=f"{count} objects through a window of {WINDOW_BYTES / MIB:.0f} MiB, {THREADS} threads, "
+        f"median of {settings.repeats}",
+        columns=("objects", "MB in all", "after imports, MiB", "steady, MiB", "peak, MiB", "peak window, MiB"),
+        rows=[_row(name, results) for name, results in raw.items()],
+        raw=dict(raw),
+    )
+
+
+def pass_through(count: int, endpoint_url: str) -> dict[str, float]:
+    """One epoch; what the process had before and took meanwhile, in bytes."""
+    # Everything that is imported on first use, so that it is not taken for growth.
+    import aiobotocore.session
+    import aiohttp
+
+    import asyncio_loader.stores.s3.store  # noqa: F401
+    from asyncio_loader import AsyncIterableDataset, FetchOptions, Loader, S3Options
+
+    del aiobotocore, aiohttp
+    dataset = AsyncIterableDataset(
+        [f"s3://bucket/{number:08d}" for number in range(count)],
+        transform=_hash,
+        options=FetchOptions(window_bytes=WINDOW_BYTES),
+        storage=S3Options(endpoint_url=endpoint_url, region_name="us-east-1"),
+    )
+    before = memory_bytes()
+    with MemoryWatch() as watch, Loader(dataset, BATCH, threads=THREADS) as loader:
+        passed = sum(len(batch) for batch in loader)
+        stats = loader.stats()
+    assert passed == count
+    half = watch.samples_bytes[len(watch.samples_bytes) // 2 :] or [memory_bytes()]
+    return {
+        "bytes": stats.bytes_fetched,
+        "before": before,
+        "steady": median(half) - before,
+        "peak": memory_bytes("VmHWM") - before,
+        "peak_window": stats.peak_window_bytes,
+        "elapsed_s": stats.elapsed_s,
+    }
+
+
+def _hash(fetched: Any) -> str:
+    # As slow as a decoder, in C, and outside of the GIL, as one.
+    return hashlib.sha3_512(fetched.data).hexdigest()
+
+
+def _equal_sizes(count: int) -> Iterator[int]:
+    return (MEAN_BYTES for _ in range(count))
+
+
+def _mixed_sizes(count: int) -> Iterator[int]:
+    """Many small and few large ones: 13 sizes from 1 KB to 4 MB, at shares that make their mean 115 KB."""
+    sizes = [1_000 * 2**step for step in range(13)]
+    weights = [size**-0.386 for size in sizes]
+    yield from random.Random(0).choices(sizes, weights, k=count)
+
+
+def _objects(count: int, choose_sizes: Callable[[int], Iterator[int]]) -> Iterator[tuple[str, bytes]]:
+    bodies: dict[int, bytes] = {}
+    for number, size in enumerate(choose_sizes(count)):
+        yield f"{number:08d}", bodies.setdefault(size, random.Random(size).randbytes(size))
+
+
+def _row(name: str, results: list[dict[str, float]]) -> tuple[str, ...]:
+    def middle(field: str) -> float:
+        return median(result[field] for result in results)
+
+    return (
+        name,
+        f"{middle('bytes') / 1e6:.0f}",
+        f"{middle('before') / MIB:.0f}",
+        f"{middle('steady') / MIB:+.0f}",
+        f"{middle('peak') / MIB:+.0f}",
+        f"{middle('peak_window') / MIB:.0f}",
+    )

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from bench.cases import Settings, epoch, get_cost, memory
+
+SMALL = Settings(repeats=1, scale=0.001)
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fresh interpreter for each measurement makes figures good, and a dozen of them make a test slow."""
+
+    def call(target: str, *, environ: Mapping[str, str] | None = None, **arguments: Any) -> Any:
+        for name, value in (environ or {}).items():
+            monkeypatch.setenv(name, value)
+        module, _, function = target.partition(":")
+        return getattr(importlib.import_module(module), function)(**arguments)
+
+    cases: Sequence[ModuleType] = (epoch, get_cost, memory)
+    for case in cases:
+        monkeypatch.setattr(case, "call_in_fresh_process", call)
+    monkeypatch.setattr(epoch, "DISTINCT", 2)
+    monkeypatch.setattr(epoch, "MEDIAN_S", 0.001)
+    monkeypatch.setattr(epoch, "P99_S", 0.002)
+
+
+def figures(row: Sequence[str]) -> list[float]:
+    return [float(cell) for cell in row[1:]]
+
+
+def test_epoch_measures_all_three() -> None:
+    report = epoch.run(SMALL)
+
+    assert [row[0] for row in report.rows] == ["RAM", "Loader", "boto3"]
+    assert all(value > 0 for row in report.rows for value in figures(row)[:3])
+    assert report.rows[0][4] == "1.00"
+
+
+def test_memory_measures_both_mixtures() -> None:
+    report = memory.run(SMALL)
+
+    assert [row[0] for row in report.rows] == ["115 KB each", "1 KB to 4 MB"]
+    assert [result[0]["bytes"] > 0 for result in report.raw.values()] == [True, True]
+
+
+def test_get_cost_measures_every_layer() -> None:
+    report = get_cost.run(SMALL)
+
+    assert [row[0] for row in report.rows] == ["store", "engine", "dataset", "aioboto3"]
+    assert all(value > 0 for row in report.rows for value in figures(row))

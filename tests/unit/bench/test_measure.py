@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import pytest
+
+from bench.measure import MIB, MemoryWatch, call_in_fresh_process, cost_of, memory_bytes
+
+
+def test_cost_counts_the_work_of_a_block() -> None:
+    with cost_of() as cost:
+        started_s = time.process_time()
+        while time.process_time() < started_s + 0.02:
+            pass
+
+    assert cost.cpu_s >= 0.02
+    assert cost.wall_s >= 0.02
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's /proc")
+def test_memory_sees_what_is_allocated() -> None:
+    with MemoryWatch() as watch:
+        before = memory_bytes()
+        block = bytearray(b"x" * (64 * MIB))
+        after = memory_bytes()
+
+    assert len(block) == 64 * MIB
+    assert after - before > 50 * MIB
+    assert memory_bytes("VmHWM") >= after
+    assert all(sample > 0 for sample in watch.samples_bytes)
+
+
+def test_a_fresh_process_gets_arguments_and_environment(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "described.py").write_text(
+        "import os\ndef describe(**arguments):\n"
+        "    print('a library that talks')\n"
+        "    return [os.getpid(), arguments, os.environ['BENCH_TEST']]\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pid, arguments, variable = call_in_fresh_process("described:describe", environ={"BENCH_TEST": "yes"}, a=1, b=[2])
+
+    assert pid != os.getpid()
+    assert (arguments, variable) == ({"a": 1, "b": [2]}, "yes")
+
+
+def test_a_failure_in_a_fresh_process_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError, match="json:nothing failed in its process"):
+        call_in_fresh_process("json:nothing")
+
+    assert "AttributeError" in capfd.readouterr().err
