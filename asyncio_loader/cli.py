@@ -42,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return command(arguments)
     except KeyboardInterrupt:
         _say("interrupted")
+        if argv is None:
+            # All of ours is closed. Python would spend another second on taking torch apart.
+            sys.stdout.flush()
+            os._exit(_INTERRUPTED)
         return _INTERRUPTED
     except LoaderError as error:
         if arguments.debug:

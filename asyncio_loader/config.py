@@ -11,6 +11,7 @@ import difflib
 import json
 import os
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,12 @@ def _read(path: Path) -> Any:
         raise
     # A config is a program: it may raise anything.
     except Exception as error:
-        raise ConfigError(f"config {_place(error, path)}: {_reason(error)}") from error
+        refusal = ConfigError(f"config {_place(error, path)}: {_reason(error)}")
+        with warnings.catch_warnings():
+            # mmengine leaves its temporary copy of a file that raised open, in a frame of the traceback.
+            warnings.simplefilter("ignore", ResourceWarning)
+            traceback.clear_frames(error.__traceback__)
+        raise refusal from error
 
 
 def _reason(error: Exception) -> str:

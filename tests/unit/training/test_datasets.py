@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.testing.synthetic import write_synthetic_coco
+from asyncio_loader.training.datasets import annotation_reader, build_dataset, build_loader, check_classes
+
+PIPELINE = [
+    {"type": "LoadImageFromFile"},
+    {"type": "LoadAnnotations", "with_bbox": True},
+    {"type": "DefaultFormatBundle"},
+    {
+        "type": "Collect",
+        "keys": ["img", "gt_bboxes", "gt_labels"],
+        "meta_keys": ["filename", "ori_shape", "img_shape", "pad_shape"],
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_synthetic_coco(tmp_path_factory.mktemp("coco"), images=6, val_images=3, size=64)
+
+
+def config(data_root: Path, **changes: Any) -> dict[str, Any]:
+    split = {
+        "type": "CocoDataset",
+        "data_root": str(data_root),
+        "ann_file": "annotations/instances_train2017.json",
+        "img_prefix": "train2017/",
+        "classes": ("circle", "square", "triangle"),
+        "pipeline": PIPELINE,
+        **changes,
+    }
+    return {"data": {"train": split, "val": {**split, "ann_file": "annotations/instances_val2017.json"}}}
+
+
+def refusal(values: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build_dataset(values, "train", seed=0, batch_size=2)
+    return str(caught.value)
+
+
+def test_training_shuffles_and_validation_does_not(data_root: Path) -> None:
+    train = build_dataset(config(data_root), "train", seed=3, batch_size=2)
+    val = build_dataset(config(data_root), "val", seed=3, batch_size=2)
+
+    assert (train.shuffle, train.seed, train.test_mode, len(train)) == (True, 3, False, 6)
+    assert (val.shuffle, val.test_mode, len(val)) == (False, True, 3)
+
+
+def test_a_loader_gives_images_and_targets(data_root: Path) -> None:
+    dataset = build_dataset(config(data_root), "train", seed=0, batch_size=2)
+
+    with build_loader(dataset, 2, 1) as loader:
+        images, targets = next(iter(loader))
+
+    assert [image.shape[0] for image in images] == [3, 3]
+    assert all(target["labels"].min() >= 1 for target in targets)
+
+
+def test_metainfo_names_the_classes_in_the_order_of_the_labels(data_root: Path) -> None:
+    dataset = build_dataset(config(data_root), "train", seed=0, batch_size=2)
+
+    assert dataset.metainfo == {"classes": ("circle", "square", "triangle")}
+
+
+def test_the_annotation_file_can_be_read_again(data_root: Path) -> None:
+    values = config(data_root)
+    dataset = build_dataset(values, "val", seed=0, batch_size=2)
+
+    expected = (data_root / "annotations" / "instances_val2017.json").read_bytes()
+    assert annotation_reader(values, dataset, "val")() == expected
+
+
+def test_classes_of_model_and_data_must_be_as_many(data_root: Path) -> None:
+    dataset = build_dataset(config(data_root), "train", seed=0, batch_size=2)
+
+    check_classes(dataset, 3)
+    with pytest.raises(ConfigError, match=r"num_classes=80, but data\.train has 3 classes: circle, square, triangle$"):
+        check_classes(dataset, 80)
+
+
+def test_an_unknown_transform_is_named_with_its_place(data_root: Path) -> None:
+    message = refusal(config(data_root, pipeline=[{"type": "LoadImageFromFil"}]))
+
+    assert message.startswith("data.train: pipeline[0]")
+    assert "LoadImageFromFile" in message
+
+
+def test_an_unknown_key_says_which_was_meant(data_root: Path) -> None:
+    message = refusal(config(data_root, ann_fil="x"))
+
+    assert message == "data.train.ann_fil='x': there is no such key; did you mean 'ann_file'?"
+
+
+def test_another_kind_of_dataset_is_refused(data_root: Path) -> None:
+    assert refusal(config(data_root, type="CocoDatset")).endswith("must be 'CocoDataset'; did you mean 'CocoDataset'?")
+
+
+def test_a_missing_annotation_file_is_named(data_root: Path) -> None:
+    values = config(data_root, ann_file="annotations/none.json")
+
+    with pytest.raises((ConfigError, FileNotFoundError), match=r"none\.json"):
+        build_dataset(values, "train", seed=0, batch_size=2)
+
+
+def test_a_missing_section_is_named() -> None:
+    assert refusal({"data": {}}) == "data.train is missing"

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.training.translate import RunPlan, translate
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "data": {"samples_per_gpu": 2, "workers_per_gpu": 2},
+        "optimizer": {"type": "SGD", "lr": 0.02, "momentum": 0.9},
+        "runner": {"type": "EpochBasedRunner", "max_epochs": 12},
+        "evaluation": {"interval": 1, "metric": "bbox"},
+        "checkpoint_config": {"interval": 1},
+        "log_config": {"interval": 50, "hooks": [{"type": "TextLoggerHook"}]},
+        "workflow": [("train", 1)],
+    }
+    return {**values, **changes}
+
+
+def plan(**changes: Any) -> RunPlan:
+    return translate(config(**changes))
+
+
+def refusal(**changes: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        plan(**changes)
+    return str(caught.value)
+
+
+def test_a_run_by_epochs() -> None:
+    translated = plan(evaluation={"interval": 2, "start": 4})
+
+    assert translated.train_cfg == {"max_epochs": 12, "val_interval": 2, "val_begin": 4}
+    assert translated.default_hooks["checkpoint"]["by_epoch"]
+
+
+def test_a_run_by_iterations() -> None:
+    translated = plan(runner={"type": "IterBasedRunner", "max_iters": 100}, evaluation=None)
+
+    assert translated.train_cfg == {"max_iters": 100, "val_interval": 100, "val_begin": 1}
+    assert translated.val_interval is None
+    assert not translated.default_hooks["checkpoint"]["by_epoch"]
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [("bbox", "bbox_mAP"), ("auto", "bbox_mAP"), ("bbox_mAP_50", "bbox_mAP_50")]
+)
+def test_the_best_checkpoint_is_kept_by_the_checkpoint_hook(said: str, meant: str) -> None:
+    hook = plan(evaluation={"save_best": said}).default_hooks["checkpoint"]
+
+    assert (hook["save_best"], hook["rule"]) == (meant, "greater")
+
+
+def test_the_best_checkpoint_is_kept_without_regular_ones() -> None:
+    hook = plan(evaluation={"save_best": "bbox"}, checkpoint_config=None).default_hooks["checkpoint"]
+
+    assert (hook["interval"], hook["save_last"], hook["save_best"]) == (-1, False, "bbox_mAP")
+
+
+def test_without_checkpoint_config_there_is_no_hook() -> None:
+    assert plan(checkpoint_config=None).default_hooks["checkpoint"] is None
+
+
+def test_a_logger_hook_may_have_an_interval_of_its_own() -> None:
+    hooks = [{"type": "TextLoggerHook", "interval": 7}]
+
+    assert plan(log_config={"interval": 50, "hooks": hooks}).default_hooks["logger"]["interval"] == 7
+
+
+def test_class_count_hook_of_mmdet_is_built_in() -> None:
+    hooks = [{"type": "NumClassCheckHook"}, {"type": "EmptyCacheHook", "after_epoch": True, "priority": 40}]
+
+    assert plan(custom_hooks=hooks).custom_hooks == [hooks[1]]
+
+
+def test_resume_from_wins_over_load_from() -> None:
+    translated = plan(load_from="a.pth", resume_from="b.pth")
+
+    assert (translated.load_from, translated.is_resumed) == ("b.pth", True)
+
+
+def test_no_workers_means_one_thread() -> None:
+    assert plan(data={"samples_per_gpu": 2, "workers_per_gpu": 0}).thread_count == 1
+
+
+def test_the_seed_is_zero_unless_said() -> None:
+    assert plan().randomness == {"seed": 0, "deterministic": False}
+    assert plan(seed=5).randomness["seed"] == 5
+
+
+def test_variables_of_the_user_pass() -> None:
+    plan(data_root="x", train_pipeline=[], my_thing={"lr": 3})
+
+
+@pytest.mark.parametrize(
+    ("changes", "start"),
+    [
+        ({"data": {"samples_per_gpu": 0}}, "data.samples_per_gpu=0 must be a whole number of at least 1"),
+        ({"data": {"samples_per_gpu": 2, "workers_per_gpu": -1}}, "data.workers_per_gpu=-1 must be"),
+        ({"runner": {"type": "EpochBasedRunner", "max_epoch": 3}}, "runner.max_epochs is missing"),
+        ({"runner": {"type": "EpochRunner", "max_epochs": 3}}, "runner.type='EpochRunner' must be"),
+        ({"evaluation": {"intervall": 1}}, "evaluation.intervall=1: there is no such key; did you mean 'interval'?"),
+        ({"evaluation": {"metric": ["bbox", "segm"]}}, "evaluation.metric=['bbox', 'segm'] must be"),
+        ({"evaluation": {"save_best": "segm"}}, "evaluation.save_best='segm' must be one of"),
+        ({"evaluation": {"by_epoch": False}}, "evaluation.by_epoch=False must be True: the runner counts epochs"),
+        ({"evaluation": {"out_dir": "s3://b/c/"}}, "evaluation.out_dir='s3://b/c/': checkpoints on S3 are not there"),
+        ({"checkpoint_config": {"out_dir": "s3://b/"}}, "checkpoint_config.out_dir='s3://b/': checkpoints on S3"),
+        ({"checkpoint_config": {"max_keep_ckpts": 0}}, "checkpoint_config.max_keep_ckpts=0 must be"),
+        (
+            {"log_config": {"hooks": [{"type": "TextLoggerHook", "out_dir": "s3://b/"}]}},
+            "log_config.hooks[0].out_dir='s3://b/': logs on S3 are not there",
+        ),
+        ({"log_config": {"hooks": [{"type": "TensorboardLoggerHook"}]}}, "log_config.hooks[0].type="),
+        ({"custom_hooks": [{"type": "EMAHok"}]}, "custom_hooks[0].type='EMAHok' must be one of"),
+        ({"custom_hooks": [{"type": "EMAHook", "momentun": 1}]}, "custom_hooks[0].momentun=1: there is no such key"),
+        ({"workflow": [("train", 1), ("val", 1)]}, "workflow=[('train', 1), ('val', 1)] must be [('train', 1)]"),
+        ({"load_from": "s3://b/x.pth"}, "load_from='s3://b/x.pth': checkpoints on S3 or the web"),
+        ({"fp16": {"loss_scale": 512.0}}, "fp16={'loss_scale': 512.0}: mixed precision is not there yet"),
+        ({"log_level": "LOUD"}, "log_level='LOUD' must be one of"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_path(changes: dict[str, Any], start: str) -> None:
+    assert refusal(**changes).startswith(start)
