@@ -16,6 +16,11 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from statistics import median
 
+from asyncio_loader.engine.prefetch import Delivery, Job, Prefetcher
+from asyncio_loader.options import FetchOptions, S3Options
+from asyncio_loader.records import ObjectRef, Slot
+from asyncio_loader.stats import Counters
+from asyncio_loader.stores.router import StoreRouter
 from asyncio_loader.testing import S3Simulator
 from bench.cases import Settings
 from bench.measure import Cost, call_in_fresh_process, cost_of
@@ -54,11 +59,9 @@ def run(settings: Settings) -> Report:
 
 def get_through_store(gets: int, endpoint_url: str) -> dict[str, float]:
     """GETs by 64 tasks, without anything around them."""
-    from asyncio_loader import S3Options
-    from asyncio_loader.stores.router import StoreRouter
 
     async def main() -> Cost:
-        store = StoreRouter(S3Options(endpoint_url=endpoint_url, region_name="us-east-1"), max_connections=IN_FLIGHT)
+        store = _open_store(endpoint_url)
 
         async def get(key: str) -> int:
             return len(await store.get(f"s3://bucket/{key}"))
@@ -74,29 +77,12 @@ def get_through_store(gets: int, endpoint_url: str) -> dict[str, float]:
 
 def get_through_engine(gets: int, endpoint_url: str) -> dict[str, float]:
     """GETs by the prefetcher, in the loop it lives in."""
-    from asyncio_loader import FetchOptions, ObjectRef, S3Options
-    from asyncio_loader.engine.prefetch import Delivery, Job, Prefetcher
-    from asyncio_loader.records import Slot
-    from asyncio_loader.stats import Counters
-    from asyncio_loader.stores.router import StoreRouter
 
     async def main() -> Cost:
-        store = StoreRouter(S3Options(endpoint_url=endpoint_url, region_name="us-east-1"), max_connections=IN_FLIGHT)
-        options = FetchOptions(max_in_flight=IN_FLIGHT)
-
-        async def fetch(count: int) -> None:
-            counters = Counters()
-
-            def consume(delivery: Delivery) -> None:
-                delivery.credit.release()
-
-            jobs = (Job(ObjectRef(f"s3://bucket/{_key(n)}"), Slot(n, n)) for n in range(count))
-            await Prefetcher(store, jobs, options=options, deliver=consume, counters=counters).run()
-            assert counters.bytes_fetched == count * SIZE_BYTES
-
-        await fetch(WARM_GETS)
+        store = _open_store(endpoint_url)
+        await _prefetch(store, WARM_GETS)
         with cost_of() as cost:
-            await fetch(gets)
+            await _prefetch(store, gets)
         await store.aclose()
         return cost
 
@@ -105,7 +91,8 @@ def get_through_engine(gets: int, endpoint_url: str) -> dict[str, float]:
 
 def get_through_dataset(gets: int, endpoint_url: str) -> dict[str, float]:
     """GETs as the training loop sees them."""
-    from asyncio_loader import AsyncIterableDataset, FetchOptions, S3Options
+    # It imports torch, which the layers below do without.
+    from asyncio_loader.datasets.dataset import AsyncIterableDataset
 
     dataset = AsyncIterableDataset(
         [f"s3://bucket/{_key(number)}" for number in range(WARM_GETS + gets)],
@@ -152,6 +139,22 @@ async def _get_all(get: Callable[[str], Awaitable[int]], count: int) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(IN_FLIGHT):
             group.create_task(work())
+
+
+async def _prefetch(store: StoreRouter, count: int) -> None:
+    counters = Counters()
+
+    def consume(delivery: Delivery) -> None:
+        delivery.credit.release()
+
+    jobs = (Job(ObjectRef(f"s3://bucket/{_key(number)}"), Slot(number, number)) for number in range(count))
+    options = FetchOptions(max_in_flight=IN_FLIGHT)
+    await Prefetcher(store, jobs, options=options, deliver=consume, counters=counters).run()
+    assert counters.bytes_fetched == count * SIZE_BYTES
+
+
+def _open_store(endpoint_url: str) -> StoreRouter:
+    return StoreRouter(S3Options(endpoint_url=endpoint_url, region_name="us-east-1"), max_connections=IN_FLIGHT)
 
 
 def _run(main: Awaitable[Cost]) -> Cost:

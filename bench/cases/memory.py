@@ -52,14 +52,10 @@ def run(settings: Settings) -> Report:
 
 def pass_through(count: int, endpoint_url: str) -> dict[str, float]:
     """One epoch; what the process had before and took meanwhile, in bytes."""
-    # Everything that is imported on first use, so that it is not taken for growth.
-    import aiobotocore.session
-    import aiohttp
-
+    # The store is imported with its first use otherwise, which is no growth.
     import asyncio_loader.stores.s3.store  # noqa: F401
     from asyncio_loader import AsyncIterableDataset, FetchOptions, Loader, S3Options
 
-    del aiobotocore, aiohttp
     dataset = AsyncIterableDataset(
         [f"s3://bucket/{number:08d}" for number in range(count)],
         transform=_hash,

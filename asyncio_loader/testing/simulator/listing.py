@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -68,10 +68,16 @@ def render_page(bucket: str, objects: Mapping[str, StoredObject], keys: Sequence
         query: which page.
     """
     page = _cut_page(keys, query)
+    encode = quote if query.encodes_urls else escape
+    parts = [f"<{name}>{value}</{name}>" for name, value in _page_fields(bucket, page, query, encode)]
+    parts.extend(_render_object(encode(key), objects[key]) for key in page.keys)
+    parts.extend(f"<CommonPrefixes><Prefix>{encode(prefix)}</Prefix></CommonPrefixes>" for prefix in page.prefixes)
+    body = "".join(parts)
+    document = f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{body}</ListBucketResult>'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{document}'.encode()
 
-    def encode(text: str) -> str:
-        return quote(text) if query.encodes_urls else escape(text)
 
+def _page_fields(bucket: str, page: _Page, query: ListingQuery, encode: Callable[[str], str]) -> list[tuple[str, str]]:
     fields = [
         ("Name", escape(bucket)),
         ("Prefix", encode(query.prefix)),
@@ -87,12 +93,7 @@ def render_page(bucket: str, objects: Mapping[str, StoredObject], keys: Sequence
         fields.append(("ContinuationToken", escape(query.token)))
     if page.next_after is not None:
         fields.append(("NextContinuationToken", _write_token(page.next_after)))
-    parts = [f"<{name}>{value}</{name}>" for name, value in fields]
-    parts.extend(_render_object(encode(key), objects[key]) for key in page.keys)
-    parts.extend(f"<CommonPrefixes><Prefix>{encode(prefix)}</Prefix></CommonPrefixes>" for prefix in page.prefixes)
-    body = "".join(parts)
-    document = f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{body}</ListBucketResult>'
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{document}'.encode()
+    return fields
 
 
 def _render_object(encoded_key: str, stored: StoredObject) -> str:
