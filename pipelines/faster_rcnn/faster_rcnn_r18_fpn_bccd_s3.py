@@ -1,4 +1,4 @@
-# Faster R-CNN on a small real dataset in COCO layout (BCCD: blood cells, 640×480, three classes), small enough for a CPU.
+# Faster R-CNN on a small real dataset in COCO layout (BCCD: blood cells, three classes), small enough for a CPU.
 # Put annotations/, train2017/ and val2017/ into a bucket and name it in data.train.data_root and data.val.data_root.
 _base_ = ["../_base_/models/faster_rcnn_r50_fpn.py", "../_base_/default_runtime.py"]
 
