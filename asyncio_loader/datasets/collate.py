@@ -85,7 +85,7 @@ def collate_detection(samples: Sequence[Sample]) -> tuple[list[torch.Tensor], li
 
 def _target(sample: Sample) -> dict[str, Any]:
     if "img" not in sample:
-        raise ConfigError(f"collate_detection needs 'img' in a sample, which has only {', '.join(map(str, sample))}")
+        raise ConfigError(f"collate_detection needs 'img' in a sample, which has only {', '.join(map(repr, sample))}")
     target: dict[str, Any] = {}
     for key, wrapped in sample.items():
         value = _unwrap(wrapped, key)

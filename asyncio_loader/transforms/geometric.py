@@ -168,11 +168,10 @@ class RandomFlip:
     direction: str | Sequence[str] = "horizontal"
 
     def __post_init__(self) -> None:
-        directions = [self.direction] if isinstance(self.direction, str) else list(self.direction)
-        for direction in directions:
+        self._directions = [self.direction] if isinstance(self.direction, str) else list(self.direction)
+        for direction in self._directions:
             if direction not in _DIRECTIONS:
                 raise ConfigError(f"direction must be one of {', '.join(_DIRECTIONS)}, not {direction!r:.80}")
-        self._directions = directions
         self._ratios = None if self.flip_ratio is None else self._as_ratios(self.flip_ratio)
 
     def _as_ratios(self, flip_ratio: Any) -> list[float]:

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from asyncio_loader.datasets.collate import collate, collate_detection
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.transforms.formatting import DataContainer
+from asyncio_loader.transforms.masks import BitmapMasks
+
+
+def image(height: int, width: int, **notes: Any) -> DataContainer:
+    return DataContainer(torch.ones(3, height, width), stack=True, **notes)
+
+
+def train_sample(boxes: int = 2, **entries: Any) -> dict[str, Any]:
+    return {
+        "img_metas": DataContainer({"filename": "a.jpg", "flip": False}, cpu_only=True),
+        "img": image(4, 6),
+        "gt_bboxes": DataContainer(torch.arange(4.0).repeat(boxes, 1)),
+        "gt_labels": DataContainer(torch.arange(boxes)),
+        **entries,
+    }
+
+
+def test_images_are_padded_to_the_largest_and_stacked() -> None:
+    batch = collate([image(2, 5, padding_value=7), image(4, 3, padding_value=7)], samples_per_gpu=2)
+    (stacked,) = batch.data
+
+    assert (2, 3, 4, 5) == tuple(stacked.shape)
+    assert (30, 36) == ((stacked[0] == 1).sum(), (stacked[1] == 1).sum())
+    assert {1.0, 7.0} == set(stacked.unique().tolist())
+    assert (True, 7, False) == (batch.stack, batch.padding_value, batch.cpu_only)
+
+
+def test_every_device_is_padded_for_itself() -> None:
+    batch = collate([image(2, 2), image(3, 3), image(4, 4)], samples_per_gpu=2)
+
+    assert [(2, 3, 3, 3), (1, 3, 4, 4)] == [tuple(part.shape) for part in batch.data]
+
+
+def test_what_is_not_stacked_stays_a_list_per_device() -> None:
+    batch = collate([DataContainer(i) for i in range(3)], samples_per_gpu=2)
+
+    assert ([[0, 1], [2]], False, False) == (batch.data, batch.stack, batch.cpu_only)
+
+
+def test_what_is_for_the_host_is_never_stacked() -> None:
+    batch = collate([DataContainer(i, stack=True, cpu_only=True) for i in range(2)], samples_per_gpu=2)
+
+    assert ([[0, 1]], True) == (batch.data, batch.cpu_only)
+
+
+def test_tensors_of_other_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"cannot stack tensors of shapes \(3, 2, 2\), \(1, 2, 2\)"):
+        collate([image(2, 2), DataContainer(torch.ones(1, 2, 2), stack=True)], samples_per_gpu=2)
+
+
+def test_without_dimensions_to_pad_the_shapes_must_be_equal() -> None:
+    with pytest.raises(ValueError, match="cannot stack"):
+        collate([image(2, 2, pad_dims=None), image(3, 2, pad_dims=None)], samples_per_gpu=2)
+    assert (2, 3, 2, 2) == tuple(collate([image(2, 2, pad_dims=None)] * 2, samples_per_gpu=2).data[0].shape)
+
+
+def test_dicts_and_lists_are_batched_entry_by_entry() -> None:
+    batch = collate([{"img": [torch.zeros(3), "a"]}, {"img": [torch.ones(3), "b"]}])
+
+    assert ["img"] == list(batch)
+    assert (2, 3) == tuple(batch["img"][0].shape)
+    assert ["a", "b"] == batch["img"][1]
+
+
+def test_a_batch_is_a_sequence() -> None:
+    with pytest.raises(TypeError, match="a batch is a list of samples, not a set"):
+        collate({1})  # type: ignore[arg-type]
+
+
+def test_detection_gives_images_and_targets() -> None:
+    images, targets = collate_detection([train_sample(), train_sample(1)])
+
+    assert [(3, 4, 6)] * 2 == [tuple(img.shape) for img in images]
+    assert ["filename", "flip", "boxes", "labels"] == list(targets[0])
+    assert (2, 4) == tuple(targets[0]["boxes"].shape)
+    assert [1, 2] == targets[0]["labels"].tolist()
+    assert (torch.float32, torch.int64) == (targets[0]["boxes"].dtype, targets[0]["labels"].dtype)
+
+
+def test_detection_keeps_images_of_their_own_size() -> None:
+    images, _ = collate_detection([train_sample(), train_sample(img=image(9, 9))])
+
+    assert [(3, 4, 6), (3, 9, 9)] == [tuple(img.shape) for img in images]
+
+
+def test_detection_of_an_image_without_boxes_has_none() -> None:
+    empty = train_sample(0, gt_bboxes=DataContainer(torch.zeros(0)), gt_labels=DataContainer(torch.zeros(0)))
+    _, (target,) = collate_detection([empty])
+
+    assert ((0, 4), (0,)) == (tuple(target["boxes"].shape), tuple(target["labels"].shape))
+    assert torch.int64 == target["labels"].dtype
+
+
+def test_detection_brings_ignored_boxes_masks_and_further_entries() -> None:
+    masks = BitmapMasks(np.ones((2, 4, 6), np.uint8), 4, 6)
+    extra = {"gt_bboxes_ignore": DataContainer(torch.zeros(1, 4)), "gt_masks": DataContainer(masks, cpu_only=True)}
+    _, (target,) = collate_detection([train_sample(**extra, position=5)])
+
+    assert (1, 4) == tuple(target["boxes_ignore"].shape)
+    assert ((2, 4, 6), torch.uint8) == (tuple(target["masks"].shape), target["masks"].dtype)
+    assert 5 == target["position"]
+
+
+def test_detection_takes_the_single_look_of_a_test_sample() -> None:
+    sample = {"img_metas": [DataContainer({"filename": "a.jpg"}, cpu_only=True)], "img": [torch.zeros(3, 2, 2)]}
+    images, targets = collate_detection([sample])
+
+    assert (3, 2, 2) == tuple(images[0].shape)
+    assert [{"filename": "a.jpg"}] == targets
+
+
+def test_detection_makes_whole_pixels_floats() -> None:
+    (img,), _ = collate_detection([{"img": torch.zeros(3, 2, 2, dtype=torch.uint8)}])
+
+    assert torch.float32 == img.dtype
+
+
+def test_detection_refuses_more_than_one_look() -> None:
+    with pytest.raises(ConfigError, match="takes one look at each image, but 'img' has 2: give MultiScaleFlipAug one"):
+        collate_detection([{"img": [torch.zeros(3, 2, 2)] * 2}])
+
+
+def test_detection_needs_an_image() -> None:
+    with pytest.raises(ConfigError, match="needs 'img' in a sample, which has only 'gt_labels'"):
+        collate_detection([{"gt_labels": DataContainer(torch.zeros(1))}])
