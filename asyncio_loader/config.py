@@ -7,6 +7,7 @@ that says where.
 from __future__ import annotations
 
 import ast
+import copy
 import difflib
 import json
 import os
@@ -219,7 +220,8 @@ def _merge_options(config: Any, cfg_options: Mapping[str, object], path: Path) -
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"config {path}: option {key!r}: there is no key {top!r}{hint}")
         try:
-            config.merge_from_dict({key: value})
+            # mmengine takes the mark `_delete_` out of the very dict it is given.
+            config.merge_from_dict({key: copy.deepcopy(value)})
         except (KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"config {path}: option {key}={value!r}: {_reason(error)}") from error
 

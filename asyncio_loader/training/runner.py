@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
 
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.errors import ConfigError
@@ -121,6 +121,8 @@ def _prepare(config: Mapping[str, Any], stack: contextlib.ExitStack) -> _Parts:
     plan = translate(config)
     if "model" not in config:
         raise ConfigError("model is missing")
+    # The Runner seeds too, but only after the model has been given its first weights.
+    set_random_seed(**plan.randomness)
     model = build_model(config["model"])
     if plan.load_from and not plan.is_resumed:
         load_pretrained(model, plan.load_from, path="load_from")

@@ -74,6 +74,15 @@ def test_options_reach_into_dicts_and_lists(tmp_path: Path) -> None:
     assert config.data.samples_per_gpu == 4
 
 
+def test_options_are_left_as_they_are(tmp_path: Path) -> None:
+    options: dict[str, object] = {"model": {"_delete_": True, "depth": 18}}
+
+    config = load_config(write(tmp_path, "config.py", "model = dict(width=1)"), options)
+
+    assert config.model == {"depth": 18}
+    assert options == {"model": {"_delete_": True, "depth": 18}}
+
+
 def test_an_option_may_set_a_key_of_the_dialect_that_the_file_has_not(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "config.py", "a = 1"), {"seed": 3}).seed == 3
 

@@ -63,7 +63,7 @@ def test_boxes_without_an_area_are_left_out(model: FasterRCNN) -> None:
 
 
 def test_a_target_without_boxes_says_what_the_pipeline_lacks(model: FasterRCNN) -> None:
-    with pytest.raises(ConfigError, match="a.jpg: no boxes to train on: the training pipeline needs LoadAnnotations"):
+    with pytest.raises(ConfigError, match=r"a\.jpg: no boxes to train on: the training pipeline needs LoadAnnotations"):
         model([torch.rand(3, 64, 64)], [{"img_shape": (64, 64, 3), "filename": "a.jpg"}])
 
 

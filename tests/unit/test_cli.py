@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import asyncio_loader
+from asyncio_loader import cli
+from asyncio_loader.errors import ConfigError, ObjectNotFound
+
+
+def train_with(monkeypatch: pytest.MonkeyPatch, command: Callable[[argparse.Namespace], int], *arguments: str) -> int:
+    """Run ``train CONFIG`` with another body."""
+    monkeypatch.setattr(cli, "_train", command)
+    return cli.main(["train", "config.py", *arguments])
+
+
+def raiser(error: BaseException) -> Callable[[argparse.Namespace], int]:
+    def command(arguments: argparse.Namespace) -> int:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["demo", "--help"], ["--version"]])
+def test_help_imports_no_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from asyncio_loader.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    assert not {'torch', 'mmengine', 'numpy'} & sys.modules.keys()\n"
+    )
+
+    run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "asyncio-loader" in run.stdout
+
+
+def test_the_package_runs_as_a_module() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "asyncio_loader", "--version"], capture_output=True, text=True, check=False
+    )
+
+    assert run.stdout == f"asyncio-loader {asyncio_loader.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["tain"], ["train"], ["demo", "--steps", "0"], ["train", "c.py", "--x"]])
+def test_bad_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+
+    assert ended.value.code == 2
+    assert "usage: asyncio-loader" in capsys.readouterr().err
+
+
+def test_what_the_arguments_say_reaches_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[argparse.Namespace] = []
+
+    def command(arguments: argparse.Namespace) -> int:
+        seen.append(arguments)
+        return 0
+
+    assert train_with(monkeypatch, command, "--work-dir", "w", "--cfg-options", "a=1", "b.c=2", "--resume") == 0
+    (arguments,) = seen
+    assert (arguments.config, arguments.work_dir) == (Path("config.py"), Path("w"))
+    assert (arguments.cfg_options, arguments.resume) == (["a=1", "b.c=2"], True)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(ConfigError("a.b=0\n  is wrong"), 2), (ObjectNotFound("s3://b/k: no such key"), 1)]
+)
+def test_an_expected_error_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
+    assert train_with(monkeypatch, raiser(error)) == code
+    assert capsys.readouterr().err == f"asyncio-loader: error: {' '.join(str(error).split())}\n"
+
+
+def test_debug_shows_where_an_expected_error_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError):
+        train_with(monkeypatch, raiser(ConfigError("wrong")), "--debug")
+
+
+def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError):
+        train_with(monkeypatch, raiser(ZeroDivisionError("a bug")))
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    error = ModuleNotFoundError("No module named 'torchvision'", name="torchvision")
+
+    assert train_with(monkeypatch, raiser(error)) == 2
+    assert "pip install 'asyncio-loader[train]'" in capsys.readouterr().err
+
+
+def test_a_missing_module_of_ours_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModuleNotFoundError):
+        train_with(monkeypatch, raiser(ModuleNotFoundError("asyncio_loader.x", name="asyncio_loader.x")))
+
+
+def test_an_interrupt_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_with(monkeypatch, raiser(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "asyncio-loader: interrupted\n"
+
+
+def test_an_interrupt_ends_even_a_native_call_that_takes_no_notice() -> None:
+    code = (
+        "import hashlib, signal, sys\n"
+        "from asyncio_loader import cli\n"
+        "def stuck(arguments):\n"
+        "    print('ready', flush=True)\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 10**9)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "cli._train = stuck\n"
+        "sys.exit(cli.main(['train', 'c.py']))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        start_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+
+    assert (process.returncode, errors) == (130, b"asyncio-loader: interrupted\n")
+    # It promises 2; a busy machine may take longer to notice.
+    assert time.monotonic() - start_s < 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["none.py"], "config none.py: no such file"),
+        (["config.py", "--cfg-options", "nonsense"], "--cfg-options 'nonsense' is not of the form key=value"),
+        (["config.py", "--cfg-options", "modle.type=x"], "there is no key 'modle'; did you mean 'model'?"),
+        (["config.py", "--cfg-options", "data.samples_per_gpu=0"], "config.py: data.samples_per_gpu=0 must be"),
+        (["config.py", "--cfg-options", "model.depht=3"], "config.py: model.depht=3: there is no such key"),
+    ],
+)
+def test_what_is_wrong_with_a_config_is_one_line_that_says_where(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    base = Path(__file__).parents[2] / "pipelines" / "demo" / "faster_rcnn_r18_fpn_synthetic_s3.py"
+    (tmp_path / "config.py").write_text(f"_base_ = {str(base)!r}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    code = cli.main(["train", *arguments])
+
+    errors = capsys.readouterr().err
+    assert code == 2
+    assert errors.startswith("asyncio-loader: error: ")
+    assert errors.count("\n") == 1
+    assert said in errors
