@@ -61,15 +61,15 @@ def bucket(moto_server: MotoServer, tmp_path_factory: pytest.TempPathFactory) ->
             environment.setenv(name, value)
         thread, store = LoopThread(), S3Store()
         try:
-            thread.run(_upload(store, directory))
+            thread.run(_upload(store, {p.relative_to(directory).as_posix(): p for p in directory.rglob("*.*")}))
         finally:
             thread.close(store.aclose)
 
 
-async def _upload(store: S3Store, directory: Path) -> None:
+async def _upload(store: S3Store, files: dict[str, Path]) -> None:
     await store.create_bucket(BUCKET)
-    for path in directory.rglob("*.*"):
-        await store.put(f"{BUCKET}/{path.relative_to(directory).as_posix()}", path.read_bytes())
+    for key, path in files.items():
+        await store.put(f"{BUCKET}/{key}", path.read_bytes())
 
 
 def run(work_dir: Path, *, resume: bool = False, **options: Any) -> TrainingReport:
@@ -161,8 +161,7 @@ def test_the_command_line_trains_into_a_directory_named_after_the_config(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(f"_base_ = {str(BASE)!r}\n", encoding="utf-8")
-    options = {k: v for k, v in SMALL.items()} | {"runner.max_iters": 1, "evaluation": None}
-    options["checkpoint_config.interval"] = 1
+    options = {**SMALL, "runner.max_iters": 1, "evaluation": None, "checkpoint_config.interval": 1}
 
     code = main(["train", "mine.py", "--cfg-options", *(f"{k}={v}" for k, v in options.items())])
 

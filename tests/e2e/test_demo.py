@@ -1,0 +1,130 @@
+"""The demo, with too few steps to learn anything: that it runs, says so, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from asyncio_loader.cli import main
+from asyncio_loader.demo import run
+from asyncio_loader.stats import LoaderStats
+from asyncio_loader.training.runner import TrainingReport
+
+
+@pytest.fixture
+def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_IMAGES", 16)
+    monkeypatch.setattr(run, "_VAL_IMAGES", 8)
+
+
+def test_the_demo_without_learning(
+    few_images: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        code = main(["demo", "--steps", "2", "--keep", str(tmp_path / "data"), "--out", str(tmp_path / "out")])
+    finally:
+        torch.set_num_threads(before)
+
+    out = capsys.readouterr().out
+    assert code == 1
+    assert "it did not learn: AP50 is 0.0" in out
+    for name in ("images per second", "time waiting for data", "GETs", "peak buffer", "loss, first to last", "AP50"):
+        assert name in out
+    assert "train 2/2  loss " in out
+    assert (tmp_path / "data" / "annotations" / "instances_train2017.json").is_file()
+    assert (tmp_path / "out" / "iter_2.pth").is_file()
+    with Image.open(tmp_path / "out" / "predictions.png") as sheet:
+        assert sheet.size[0] == 4 * 320
+    # The bucket was this process's S3 for the length of the demo only.
+    assert "AWS_ENDPOINT_URL_S3" not in os.environ
+
+
+def report(ap50: float) -> TrainingReport:
+    return TrainingReport(
+        work_dir=Path("out"),
+        losses=[2.0] * 5 + [1.0] * 5,
+        metrics={"bbox_mAP_50": ap50},
+        detections=[],
+        stats=LoaderStats(samples=80, gets=82, retries=2, elapsed_s=8.0, wait_s=0.4, peak_window_bytes=1234567),
+        elapsed_s=8.0,
+    )
+
+
+def test_an_ap50_of_a_half_is_a_pass() -> None:
+    assert run._passed(report(0.5), run.Screen())
+    assert not run._passed(report(0.49), run.Screen())
+
+
+def test_the_summary_tells_what_the_loader_did() -> None:
+    rows = run._summary(report(0.8), Path("sheet.png"))
+
+    assert rows["images per second"] == "10.0"
+    assert rows["time waiting for data"] == "5.0%"
+    assert rows["GETs"] == "82 (2 retries)"
+    assert rows["peak buffer"] == "1,234,567 bytes"
+    assert rows["loss, first to last"] == "2.000 → 1.000 (means of 5 steps)"
+
+
+def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+
+    with run._environment({"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": "http://x"}):
+        assert os.environ["AWS_REGION"] == "us-east-1"
+
+    assert os.environ["AWS_REGION"] == "eu-west-1"
+    assert "AWS_ENDPOINT_URL_S3" not in os.environ
+
+
+def test_an_interrupt_ends_the_demo_and_leaves_nothing(tmp_path: Path) -> None:
+    code = (
+        "import signal, sys, torch\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "torch.set_num_threads(1)\n"
+        "from asyncio_loader.demo import run\n"
+        "run._IMAGES = 16\n"
+        "sys.argv = ['asyncio-loader', 'demo', '--steps', '500', '--out', sys.argv[1]]\n"
+        "from asyncio_loader.cli import main\n"
+        "sys.exit(main())\n"
+    )
+    command = [sys.executable, "-u", "-c", code, str(tmp_path / "out")]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            # 16 training and 40 validation images, and two annotation files.
+            if line.startswith("upload") and "58/58" in line:
+                break
+        start_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        took_s = time.monotonic() - start_s
+
+    (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)", said)
+    assert (process.returncode, errors) == (130, "asyncio-loader: interrupted\n")
+    # It promises 2; a busy machine may take longer to notice.
+    assert took_s < 6
+    assert not _listens(int(port))
+    assert list(tmp_path.glob("asyncio-loader-*")) == []
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
