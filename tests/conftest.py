@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from asyncio_loader.testing.servers import MotoServer, RcloneServer
-
-# For `tests.contracts`, whichever way pytest was started.
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    # Files of the same name in different folders need no packages then.
-    config.option.importmode = "importlib"
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from asyncio_loader.errors import LoaderError
 
@@ -31,14 +31,12 @@ class LoopThread:
     """
 
     def __init__(self, name: str = "asyncio-loader") -> None:
-        started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = (
-            concurrent.futures.Future()
-        )
+        started: _Started = concurrent.futures.Future()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=_serve, args=(started,), name=name, daemon=True)
         self._thread.start()
-        self._loop, stop = started.result()
-        self._finalizer = weakref.finalize(self, _stop, self._pid, self._thread, self._loop, stop)
+        self._loop, self._end = started.result()
+        self._finalizer = weakref.finalize(self, _stop, self._pid, self._thread, self._loop, self._end)
 
     @property
     def is_closed(self) -> bool:
@@ -79,6 +77,11 @@ class LoopThread:
         """Run `cleanup` on the loop, cancel what still runs, and end the thread. Idempotent; a no-op after a fork."""
         if self.is_closed or os.getpid() != self._pid:
             return
+        if threading.current_thread() is self._thread:
+            # Whoever closes it was collected by its own loop, which cannot wait for itself.
+            self._end.last_act = cleanup
+            self._finalizer()
+            return
         try:
             if cleanup is not None:
                 self.run(_await(cleanup))
@@ -108,7 +111,7 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _serve(started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+def _serve(started: _Started) -> None:
     try:
         with asyncio.Runner(loop_factory=_new_event_loop) as runner:
             runner.run(_live(started))
@@ -118,16 +121,27 @@ def _serve(started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, a
         started.set_exception(error)
 
 
-async def _live(started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
-    stop = asyncio.Event()
-    started.set_result((asyncio.get_running_loop(), stop))
-    await stop.wait()
+class _End(asyncio.Event):
+    """Set when the loop is to end; what it does last."""
+
+    last_act: Callable[[], Awaitable[None]] | None = None
 
 
-def _stop(pid: int, thread: threading.Thread, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+_Started: TypeAlias = "concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, _End]]"
+
+
+async def _live(started: _Started) -> None:
+    end = _End()
+    started.set_result((asyncio.get_running_loop(), end))
+    await end.wait()
+    if end.last_act is not None:
+        await end.last_act()
+
+
+def _stop(pid: int, thread: threading.Thread, loop: asyncio.AbstractEventLoop, end: _End) -> None:
     if os.getpid() != pid or not thread.is_alive():
         return
-    loop.call_soon_threadsafe(stop.set)
+    loop.call_soon_threadsafe(end.set)
     # Collected by the loop's own thread, it cannot wait for itself.
     if thread is not threading.current_thread():
         thread.join(_JOIN_S)

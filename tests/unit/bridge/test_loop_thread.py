@@ -73,6 +73,22 @@ def test_close_cancels_what_still_runs() -> None:
     assert future.cancelled()
 
 
+def test_closed_by_its_own_loop_it_cleans_up_as_its_last_act() -> None:
+    cleaned = threading.Event()
+
+    async def cleanup() -> None:
+        cleaned.set()
+
+    loop_thread = LoopThread("closed-from-within")
+    loop_thread.call(loop_thread.close, cleanup)
+
+    assert cleaned.wait(timeout=10)
+    for thread in threading.enumerate():
+        if thread.name == "closed-from-within":
+            thread.join(timeout=10)
+    assert "closed-from-within" not in {thread.name for thread in threading.enumerate()}
+
+
 def test_a_closed_one_refuses_work() -> None:
     loop_thread = LoopThread()
     loop_thread.close()
