@@ -13,6 +13,7 @@ import torch
 
 from asyncio_loader.records import Sample
 from asyncio_loader.transforms.registry import TRANSFORMS
+from asyncio_loader.transforms.scaling import is_planar
 
 __all__ = ["Collect", "DataContainer", "DefaultFormatBundle", "ImageToTensor", "to_chw_tensor", "to_tensor"]
 
@@ -36,10 +37,13 @@ def to_tensor(value: Any) -> torch.Tensor:
 
 
 def to_chw_tensor(image: npt.NDArray[Any]) -> torch.Tensor:
-    """(h, w, c) or (h, w) → a contiguous (c, h, w) tensor of the same dtype, in memory of its own.
+    """(h, w, c) or (h, w) → a contiguous (c, h, w) tensor of the same dtype.
 
-    OpenCV takes the channels apart in half the time that torch or numpy need for the transposed copy.
+    It has memory of its own, unless the image lies there plane by plane already: then it shares that. OpenCV takes
+    channels apart in half the time that torch or numpy need for the transposed copy.
     """
+    if is_planar(image) and image.flags.writeable:
+        return torch.from_numpy(image.transpose(2, 0, 1))
     if image.ndim == 2 or image.shape[2] == 1:
         return torch.from_numpy(image.reshape(1, *image.shape[:2]).copy())
     if image.dtype.type not in _SPLIT_DTYPES:

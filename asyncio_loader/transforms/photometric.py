@@ -21,8 +21,9 @@ class Normalize:
     """Subtract the mean and divide by the standard deviation, channel by channel; gives float32.
 
     Each step is computed with a float64 scalar and rounded to float32, which gives mmcv's values to the last bit. A
-    uint8 image takes a table of 256 values per channel instead: the same values in half the time (1.4 ms instead of
-    2.5 for 1067x800 on one core).
+    uint8 image takes a table of 256 values per channel instead, the same values in half the time, and its result is
+    laid out plane by plane: still (h, w, c), but no copy stands between it and a (c, h, w) tensor. Normalize, Pad and
+    DefaultFormatBundle together take 6.7 ms so, and 9.2 without (1067x800, one core).
 
     Reads and writes the images in `img_fields`; writes `img_norm_cfg`.
 
@@ -45,7 +46,8 @@ class Normalize:
         if not self.std.all():
             raise ConfigError(f"std must not be 0, as in {std!r:.80}")
         ramp = np.arange(256, dtype=np.float32).reshape(256, 1, 1)
-        self._table = self._shift_and_scale(np.repeat(ramp, len(self.mean), axis=2))
+        table = self._shift_and_scale(np.repeat(ramp, len(self.mean), axis=2)).reshape(256, -1)
+        self._tables = [np.ascontiguousarray(column).reshape(256, 1) for column in table.T]
 
     def __call__(self, results: Sample) -> Sample:
         """Normalize the images."""
@@ -61,10 +63,17 @@ class Normalize:
         channels = 1 if image.ndim == 2 else image.shape[2]
         if channels != len(self.mean):
             raise ValueError(f"an image of {channels} channels, but mean and std have {len(self.mean)}")
-        ordered = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if self.to_rgb else image
         if image.dtype == np.uint8 and image.ndim == 3:
-            return cv2.LUT(ordered, self._table).reshape(image.shape)
+            return self._look_up(image)
+        ordered = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if self.to_rgb else image
         return self._shift_and_scale(ordered.astype(np.float32)).reshape(image.shape)
+
+    def _look_up(self, image: Pixels) -> Pixels:
+        before = cv2.split(image)
+        planes = np.empty((len(before), *image.shape[:2]), dtype=np.float32)
+        for plane, table, out in zip(before[::-1] if self.to_rgb else before, self._tables, planes, strict=True):
+            cv2.LUT(plane, table, out)
+        return planes.transpose(1, 2, 0)
 
     def _shift_and_scale(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         cv2.subtract(image, self.mean.astype(np.float64).reshape(1, -1), image)

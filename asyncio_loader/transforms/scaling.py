@@ -19,6 +19,7 @@ __all__ = [
     "as_scales",
     "flip_image",
     "is_pair",
+    "is_planar",
     "is_positive",
     "pad_image",
     "resize_image",
@@ -91,9 +92,26 @@ def flip_image(image: Pixels, direction: str) -> Pixels:
     return cv2.flip(image, _FLIP_CODES[direction]).reshape(image.shape)
 
 
+def is_planar(image: Pixels) -> bool:
+    """Whether (h, w, c) lies in memory plane by plane, so that (c, h, w) is a view of it."""
+    return image.ndim == 3 and image.shape[2] > 1 and image.transpose(2, 0, 1).flags.c_contiguous
+
+
 def pad_image(image: Pixels, shape: Sequence[int], value: float | Sequence[float] = 0) -> Pixels:
-    """`image` padded at the right and the bottom to `shape` (height, width); the image itself if it is as large."""
+    """`image` padded at the right and the bottom to `shape` (height, width); the image itself if it is as large.
+
+    `value` is one per channel. A single number means the first channel, and 0 in the others: so OpenCV has it, and mmcv
+    with it.
+    """
     below, beside = max(shape[0] - image.shape[0], 0), max(shape[1] - image.shape[1], 0)
     if below == beside == 0:
         return image
-    return cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=value)
+    if not is_planar(image):
+        return cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=value)
+    height, width, channels = image.shape
+    padded = np.empty((channels, height + below, width + beside), dtype=image.dtype)
+    fills = [value] if isinstance(value, int | float) else list(value)
+    fills += [0] * (channels - len(fills))
+    for plane, fill, out in zip(image.transpose(2, 0, 1), fills, padded, strict=False):
+        cv2.copyMakeBorder(plane, 0, below, 0, beside, cv2.BORDER_CONSTANT, out, fill)
+    return padded.transpose(1, 2, 0)

@@ -39,6 +39,14 @@ def test_a_view_is_taken_apart_into_memory_of_its_own(image: np.ndarray) -> None
     assert not np.shares_memory(tensor.numpy(), image)
 
 
+def test_an_image_that_lies_plane_by_plane_is_not_copied() -> None:
+    planar = np.ascontiguousarray(IMAGE.transpose(2, 0, 1)).transpose(1, 2, 0)
+    tensor = to_chw_tensor(planar)
+
+    np.testing.assert_array_equal(tensor.numpy(), IMAGE.transpose(2, 0, 1))
+    assert np.shares_memory(tensor.numpy(), planar)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from asyncio_loader.errors import ConfigError
-from asyncio_loader.transforms.scaling import as_scales, flip_image, pad_image, resize_image, scaled_size
+from asyncio_loader.transforms.scaling import as_scales, flip_image, is_planar, pad_image, resize_image, scaled_size
 
 IMAGE = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
 
@@ -65,6 +65,15 @@ def test_padding_goes_right_and_below() -> None:
     assert (3, 6, 3) == padded.shape
     np.testing.assert_array_equal(padded[:2, :4], IMAGE)
     assert {(1, 2, 3)} == {tuple(pixel) for pixel in padded[2].tolist()}
+
+
+@pytest.mark.parametrize("value", [5, (1, 2, 3), (1, 2, 3, 4)])
+def test_an_image_that_lies_plane_by_plane_stays_so(value: Any) -> None:
+    planar = np.ascontiguousarray(IMAGE.transpose(2, 0, 1)).transpose(1, 2, 0)
+    padded = pad_image(planar, (3, 6), value)
+
+    np.testing.assert_array_equal(padded, pad_image(IMAGE, (3, 6), value))
+    assert is_planar(padded)
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (1, 1)])
