@@ -248,7 +248,7 @@ class Pad:
         size: (height, width) in pixels to pad to; an image that is larger stays as it is.
         size_divisor: pad height and width to multiples of it.
         pad_to_square: pad to the longer edge.
-        pad_val: for ``img`` one value per channel (see `pad_image`), one for ``masks``, ``seg``; or a number for the first two.
+        pad_val: values for ``img`` (see `pad_image`), ``masks`` and ``seg``; or one number for the first two.
     """
 
     size: Sequence[int] | None = None
