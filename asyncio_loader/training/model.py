@@ -38,6 +38,9 @@ class FasterRCNN(BaseModel):  # type: ignore[misc]
         self.roi_heads = roi_heads
         self.class_count = class_count
 
+    def init_weights(self) -> None:
+        """Nothing: the weights are there. mmengine would log hundreds of parameters that it left alone."""
+
     def forward(self, images: list[Tensor], targets: list[Target], mode: str = "loss") -> Any:
         """Losses or detections of a batch.
 

@@ -17,8 +17,6 @@ from PIL import Image
 
 from asyncio_loader.cli import main
 from asyncio_loader.demo import run
-from asyncio_loader.stats import LoaderStats
-from asyncio_loader.training.runner import TrainingReport
 
 
 @pytest.fixture
@@ -49,43 +47,6 @@ def test_the_demo_without_learning(
     with Image.open(tmp_path / "out" / "predictions.png") as sheet:
         assert sheet.size[0] == 4 * 320
     # The bucket was this process's S3 for the length of the demo only.
-    assert "AWS_ENDPOINT_URL_S3" not in os.environ
-
-
-def report(ap50: float) -> TrainingReport:
-    return TrainingReport(
-        work_dir=Path("out"),
-        losses=[2.0] * 5 + [1.0] * 5,
-        metrics={"bbox_mAP_50": ap50},
-        detections=[],
-        stats=LoaderStats(samples=80, gets=82, retries=2, elapsed_s=8.0, wait_s=0.4, peak_window_bytes=1234567),
-        elapsed_s=8.0,
-    )
-
-
-def test_an_ap50_of_a_half_is_a_pass() -> None:
-    assert run._passed(report(0.5), run.Screen())
-    assert not run._passed(report(0.49), run.Screen())
-
-
-def test_the_summary_tells_what_the_loader_did() -> None:
-    rows = run._summary(report(0.8), Path("sheet.png"))
-
-    assert rows["images per second"] == "10.0"
-    assert rows["time waiting for data"] == "5.0%"
-    assert rows["GETs"] == "82 (2 retries)"
-    assert rows["peak buffer"] == "1,234,567 bytes"
-    assert rows["loss, first to last"] == "2.000 → 1.000 (means of 5 steps)"
-
-
-def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
-
-    with run._environment({"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": "http://x"}):
-        assert os.environ["AWS_REGION"] == "us-east-1"
-
-    assert os.environ["AWS_REGION"] == "eu-west-1"
     assert "AWS_ENDPOINT_URL_S3" not in os.environ
 
 

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from asyncio_loader.demo import run
+from asyncio_loader.demo.screen import Screen
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.stats import LoaderStats
+from asyncio_loader.training.runner import TrainingReport
+
+
+def report(ap50: float) -> TrainingReport:
+    return TrainingReport(
+        work_dir=Path("out"),
+        losses=[2.0] * 5 + [1.0] * 5,
+        metrics={"bbox_mAP_50": ap50},
+        detections=[],
+        stats=LoaderStats(samples=80, gets=82, retries=2, elapsed_s=8.0, wait_s=0.4, peak_window_bytes=1234567),
+        elapsed_s=8.0,
+    )
+
+
+def test_an_ap50_of_a_half_is_a_pass() -> None:
+    assert run._passed(report(0.5), Screen())
+    assert not run._passed(report(0.49), Screen())
+
+
+def test_the_summary_tells_what_the_loader_did() -> None:
+    rows = run._summary(report(0.8), Path("sheet.png"))
+
+    assert rows["images per second"] == "10.0"
+    assert rows["time waiting for data"] == "5.0%"
+    assert rows["GETs"] == "82 (2 retries)"
+    assert rows["peak buffer"] == "1,234,567 bytes"
+    assert rows["loss, first to last"] == "2.000 → 1.000 (means of 5 steps)"
+
+
+def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+
+    with run._environment({"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": "http://x"}):
+        assert os.environ["AWS_REGION"] == "us-east-1"
+
+    assert os.environ["AWS_REGION"] == "eu-west-1"
+    assert "AWS_ENDPOINT_URL_S3" not in os.environ
+
+
+def test_the_number_of_steps_moves_everything_that_counts_them() -> None:
+    config = run._load_config(50)
+
+    assert (config.runner.max_iters, config.evaluation.interval, config.checkpoint_config.interval) == (50, 50, 50)
+    assert config.lr_config.step == [40]
+    assert config.data.train.data_root == config.data.val.data_root == "s3://demo-bucket/synthetic/"
+
+
+def test_a_missing_config_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_CONFIG", "demo/none.py")
+
+    with pytest.raises(ConfigError, match=r"pipelines/demo/none\.py is neither in"):
+        run._load_config(None)
