@@ -34,6 +34,8 @@ __all__ = ["run_demo"]
 _CONFIG = "demo/faster_rcnn_r18_fpn_synthetic_s3.py"
 _ROOT = "s3://demo-bucket/synthetic/"
 _IMAGES, _VAL_IMAGES, _SIZE_PX = 320, 40, 160
+# Many in an image: what it learns from is objects, what it costs is pixels.
+_OBJECTS_PER_IMAGE = 3, 6
 # PUTs at a time: moto answers some hundred per second, whatever one does.
 _UPLOADS = 16
 _SHOWN_IMAGES = 8
@@ -61,7 +63,9 @@ def run_demo(*, keep: Path | None, steps: int | None, out: Path) -> bool:
     start_s = time.monotonic()
     with contextlib.ExitStack() as stack:
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="asyncio-loader-")))
-        write_synthetic_coco(directory, images=_IMAGES, val_images=_VAL_IMAGES, size=_SIZE_PX)
+        write_synthetic_coco(
+            directory, images=_IMAGES, val_images=_VAL_IMAGES, size=_SIZE_PX, objects_per_image=_OBJECTS_PER_IMAGE
+        )
         screen.say(f"made {_IMAGES} training and {_VAL_IMAGES} validation images in {directory}")
         server = stack.enter_context(MotoServer())
         stack.enter_context(_environment(server.environ))

@@ -1,4 +1,4 @@
-# A Faster R-CNN that learns circles, squares and triangles on a CPU in two minutes, from scratch, out of S3.
+# A Faster R-CNN that learns circles, squares and triangles on a CPU in a few minutes, from scratch, out of S3.
 # `asyncio-loader demo` makes the data and the bucket; for a bucket of your own set data.train.data_root,
 # data.val.data_root and, unless the AWS settings of your environment say it, file_client_args.endpoint_url of both.
 _base_ = ["../_base_/models/faster_rcnn_r50_fpn.py", "../_base_/default_runtime.py"]
@@ -37,7 +37,7 @@ test_pipeline = [
     ),
 ]
 data = dict(
-    samples_per_gpu=8,
+    samples_per_gpu=4,
     workers_per_gpu=2,
     train=dict(
         type=dataset_type,
@@ -65,18 +65,18 @@ model = dict(
     neck=dict(in_channels=[64, 128, 256, 512], out_channels=64),
     rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4])),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64),
+        bbox_roi_extractor=dict(out_channels=64, finest_scale=16),
         bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=3),
     ),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=200), rcnn=dict(sampler=dict(num=128))),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=200), rcnn=dict(sampler=dict(num=64, pos_fraction=0.5))),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
 )
 
 optimizer = dict(type="AdamW", lr=0.001, weight_decay=0.0001)
 optimizer_config = dict(grad_clip=dict(max_norm=10.0, norm_type=2))
-lr_config = dict(policy="step", by_epoch=False, warmup="linear", warmup_iters=20, warmup_ratio=0.1, step=[120])
-runner = dict(type="IterBasedRunner", max_iters=150)
-evaluation = dict(interval=150, metric="bbox", save_best="bbox_mAP_50")
-checkpoint_config = dict(interval=150, save_optimizer=False, max_keep_ckpts=1)
+lr_config = dict(policy="step", by_epoch=False, warmup="linear", warmup_iters=20, warmup_ratio=0.1, step=[320])
+runner = dict(type="IterBasedRunner", max_iters=400)
+evaluation = dict(interval=400, metric="bbox", save_best="bbox_mAP_50")
+checkpoint_config = dict(interval=400, save_optimizer=False, max_keep_ckpts=1)
 log_config = dict(interval=10, hooks=[dict(type="TextLoggerHook")])
 seed = 0
