@@ -1,7 +1,7 @@
 # A Faster R-CNN that learns circles, squares and triangles on a CPU in a few minutes, from scratch, out of S3.
 # `asyncio-loader demo` makes the data and the bucket; for a bucket of your own set data.train.data_root,
 # data.val.data_root and, unless the AWS settings of your environment say it, file_client_args.endpoint_url of both.
-_base_ = ["../_base_/models/faster_rcnn_r50_fpn.py", "../_base_/default_runtime.py"]
+_base_ = ["../_base_/models/faster_rcnn_r18_fpn_scratch.py", "../_base_/default_runtime.py"]
 
 dataset_type = "CocoDataset"
 data_root = "s3://yourbucket/synthetic/"
@@ -57,19 +57,6 @@ data = dict(
         pipeline=test_pipeline,
         file_client_args=file_client_args,
     ),
-)
-
-# From scratch: nothing frozen, norms learn, and half the width, which a CPU thanks.
-model = dict(
-    backbone=dict(depth=18, frozen_stages=-1, norm_eval=False, zero_init_residual=False, init_cfg=None),
-    neck=dict(in_channels=[64, 128, 256, 512], out_channels=64),
-    rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4])),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64, finest_scale=16),
-        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=3),
-    ),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=200), rcnn=dict(sampler=dict(num=64, pos_fraction=0.5))),
-    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
 )
 
 optimizer = dict(type="AdamW", lr=0.001, weight_decay=0.0001)

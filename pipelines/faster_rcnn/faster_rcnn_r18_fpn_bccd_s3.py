@@ -1,6 +1,6 @@
 # Faster R-CNN on a small real dataset in COCO layout (BCCD: blood cells, three classes), small enough for a CPU.
 # Put annotations/, train2017/ and val2017/ into a bucket and name it in data.train.data_root and data.val.data_root.
-_base_ = ["../_base_/models/faster_rcnn_r50_fpn.py", "../_base_/default_runtime.py"]
+_base_ = ["../_base_/models/faster_rcnn_r18_fpn_scratch.py", "../_base_/default_runtime.py"]
 
 dataset_type = "CocoDataset"
 data_root = "s3://yourbucket/bccd/"
@@ -56,19 +56,6 @@ data = dict(
         pipeline=test_pipeline,
         file_client_args=file_client_args,
     ),
-)
-
-# From scratch: nothing is frozen and norms learn.
-model = dict(
-    backbone=dict(depth=18, frozen_stages=-1, norm_eval=False, zero_init_residual=False, init_cfg=None),
-    neck=dict(in_channels=[64, 128, 256, 512], out_channels=64),
-    rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4])),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64),
-        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=3),
-    ),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=200), rcnn=dict(sampler=dict(num=128))),
-    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
 )
 
 optimizer = dict(type="AdamW", lr=0.001, weight_decay=0.0001)
