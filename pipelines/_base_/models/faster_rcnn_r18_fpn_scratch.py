@@ -1,5 +1,5 @@
-# Faster R-CNN with ResNet-18-FPN for three classes, from scratch: nothing frozen, norms learn, and a quarter of the width,
-# which a CPU thanks. Small objects in small images: small anchors, and the finer levels of the pyramid.
+# Faster R-CNN with ResNet-18-FPN for three classes, from scratch: nothing frozen, norms learn, and a quarter of the
+# width, which a CPU thanks. Small objects in small images: small anchors, and the finer levels of the pyramid.
 _base_ = "./faster_rcnn_r50_fpn.py"
 model = dict(
     backbone=dict(depth=18, frozen_stages=-1, norm_eval=False, zero_init_residual=False, init_cfg=None),
