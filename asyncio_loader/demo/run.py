@@ -73,14 +73,17 @@ def run_demo(*, keep: Path | None, steps: int | None, out: Path) -> bool:
         files = sorted(path for path in directory.rglob("*") if path.suffix in (".jpg", ".json"))
         with screen.progress(f"upload to {_ROOT}", len(files)) as advance:
             _upload(files, directory, advance)
-        report = _train(_load_config(steps), out, screen)
+        report = _train(_load_config(steps, server.endpoint_url), out, screen)
         sheet = draw_contact_sheet(_pictures(directory, report), out / "predictions.png")
     screen.table(f"{time.monotonic() - start_s:.0f} s in all", _summary(report, sheet))
     return _passed(report, screen)
 
 
-def _load_config(steps: int | None) -> Config:
-    options: dict[str, object] = {"data.train.data_root": _ROOT, "data.val.data_root": _ROOT}
+def _load_config(steps: int | None, endpoint_url: str) -> Config:
+    options: dict[str, object] = {}
+    for split in ("data.train", "data.val"):
+        # Said although the environment says it too: a file client that is shared in this process may know another.
+        options |= {f"{split}.data_root": _ROOT, f"{split}.file_client_args.endpoint_url": endpoint_url}
     if steps is not None:
         options |= {
             "runner.max_iters": steps,

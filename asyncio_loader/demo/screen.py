@@ -28,7 +28,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """A line."""
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def progress(self, name: str, total: int) -> Iterator[Advance]:

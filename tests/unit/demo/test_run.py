@@ -50,10 +50,11 @@ def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_number_of_steps_moves_everything_that_counts_them() -> None:
-    config = run._load_config(50)
+    config = run._load_config(50, "http://x")
 
     assert (config.runner.max_iters, config.evaluation.interval, config.checkpoint_config.interval) == (50, 50, 50)
     assert config.lr_config.step == [40]
+    assert config.data.val.file_client_args.endpoint_url == "http://x"
     assert config.data.train.data_root == config.data.val.data_root == "s3://demo-bucket/synthetic/"
 
 
@@ -61,4 +62,4 @@ def test_a_missing_config_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_CONFIG", "demo/none.py")
 
     with pytest.raises(ConfigError, match=r"pipelines/demo/none\.py is neither in"):
-        run._load_config(None)
+        run._load_config(None, "http://x")

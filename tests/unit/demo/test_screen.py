@@ -29,6 +29,12 @@ def test_brackets_are_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "[bold]x[/bold]\n"
 
 
+def test_a_long_line_stays_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().say("word " * 100 + "end")
+
+    assert capsys.readouterr().out.count("\n") == 1
+
+
 def test_a_table_has_all_names_and_values(capsys: pytest.CaptureFixture[str]) -> None:
     Screen().table("results", {"AP50": "0.871", "GETs": "320"})
 
