@@ -30,7 +30,7 @@ Ts = TypeVarTuple("Ts")
 _SHOWN_TASKS = 10
 
 
-class Deadlock(RuntimeError):  # noqa: N818 - it is the name of the thing
+class Deadlock(RuntimeError):
     """Every task waits, and nothing that the loop knows of will ever wake one of them."""
 
 
