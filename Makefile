@@ -23,8 +23,9 @@ setup: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/asyncio-loader demo
 
+# PASSIVE: OpenMP threads that wait for work sleep instead of spinning on cores that servers and decoders need.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -137,7 +137,7 @@ def _let_idle_threads_sleep() -> None:
     """Must come before torch is imported: its OpenMP reads the variable once.
 
     By default an OpenMP thread that waits for the others spins, on the very core where the loader decodes, or where
-    another process runs. A training step of the demo on 2 cores, one of them busy, took 2.5 s that way and 0.6 s this.
+    another process runs. A training step of the demo on 2 cores, one of them busy, took 2.5 s that way and 0.8 s this.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -7,7 +7,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from asyncio_loader.fileio.aws import AwsBackend
+from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.testing.servers import MotoServer, RcloneServer
+
+
+@pytest.fixture(autouse=True)
+def _no_file_clients_left() -> Iterator[None]:
+    """Clients are kept for the life of a process, with the endpoint and keys of the environment they first saw."""
+    yield
+    clients = list(FileClient._instances.values())
+    FileClient._instances.clear()
+    for client in clients:
+        if isinstance(client.client, AwsBackend):
+            client.client.close()
 
 
 @pytest.fixture(autouse=True)

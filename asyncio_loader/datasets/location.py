@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from asyncio_loader.datasets.session import Session
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.aws import AwsBackend
-from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.fileio.path_mapping import PathMapping
-from asyncio_loader.options import S3Options
+from asyncio_loader.options import FetchOptions, S3Options
 from asyncio_loader.stores.router import scheme_of
 
-__all__ = ["Location", "join_root"]
+__all__ = ["Location", "join_root", "read_file"]
 
 
 def join_root(path: str | None, data_root: str | None) -> str | None:
@@ -52,7 +52,7 @@ class Location:
         if backend in (None, "disk") and prefix is None and not arguments:
             return cls(PathMapping(None), S3Options())
         raise ConfigError(
-            f"file_client_args: images are fetched ahead from backend 'aws' (alias 's3') or 'disk', not "
+            f"file_client_args: a dataset reads through backend 'aws' (alias 's3') or 'disk', not "
             f"{dict(file_client_args or {})!r}"
         )
 
@@ -62,9 +62,11 @@ class Location:
 
 
 def read_file(path: str, file_client_args: Mapping[str, Any] | None) -> bytes:
-    """A whole file, by the client that its arguments, or else its URI, name. Raises FetchError or OSError."""
-    arguments = dict(file_client_args or {})
-    if arguments.get("backend", "disk") == "disk" and scheme_of(path) != "file":
-        arguments = {}
-    client = FileClient.infer_client(arguments or None, uri=path)
-    return bytes(client.get(path))
+    """A whole file of a config, from disk or S3. Opens what it needs and closes it again. Raises FetchError."""
+    location = Location.of(file_client_args)
+    session = Session(location.storage, FetchOptions())
+    try:
+        data, _ = session.fetch(location.resolve(path))
+    finally:
+        session.close()
+    return bytes(data)

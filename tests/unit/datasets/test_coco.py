@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,16 @@ def test_images_are_where_the_pipelines_client_says(root: Path) -> None:
 def test_images_are_where_the_datasets_client_says_if_the_pipeline_names_none(root: Path) -> None:
     client = {"backend": "aws", "path_mapping": {str(root / "train"): "s3://bucket/train"}}
 
-    assert make(root).refs[0].uri.endswith("train/0.png")
-    with pytest.raises(ConfigError, match="neither s3://bucket/key nor mapped"):
-        # The annotation file is read by the same client, and is not mapped.
-        make(root, file_client_args=client)
+    assert make(root).refs[0].uri == str(root / "train" / "0.png")
+    # The annotation file is not mapped, so it stays on disk.
+    assert make(root, file_client_args=client).refs[0].uri == "s3://bucket/train/0.png"
+
+
+def test_reading_the_annotations_leaves_no_thread(root: Path) -> None:
+    before = threading.active_count()
+    make(root)
+
+    assert threading.active_count() == before
 
 
 def test_none_from_a_pipeline_gets_another_sample(root: Path) -> None:
