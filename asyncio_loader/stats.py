@@ -65,6 +65,11 @@ class Counters:
         for f in fields(LoaderStats):
             setattr(self, f.name, f.default)
 
+    def count_get(self, attempt: int) -> None:
+        """Count a GET that is about to be made, the `attempt`-th (from 1) for its object. In the loop thread."""
+        self.gets += 1
+        self.retries += attempt > 1
+
     def snapshot(self) -> LoaderStats:
         """The figures now."""
         return LoaderStats(**{name: getattr(self, name) for name in self.__slots__})

@@ -15,9 +15,9 @@ R = TypeVar("R")
 class OrderedThreadMap(Generic[T, R]):
     """Applies a function to items as they come, on daemon threads; results come out in the items' order.
 
-    The threads take items only while the results that wait for the consumer hold fewer than `budget_bytes`; each
-    thread may exceed that by the one result it is making. The consumer's next result is always either there, being
-    made, or next to be taken, so the budget cannot deadlock.
+    The threads take items only while fewer than `budget_items` results wait for the consumer and hold less than
+    `budget_bytes`; each thread may exceed that by the one result it is making. The consumer's next result is always
+    either there, being made, or next to be taken, so the budget cannot deadlock.
 
     One consumer thread; `close` may be called from any thread, and after a fork does nothing harmful.
     """
@@ -25,25 +25,25 @@ class OrderedThreadMap(Generic[T, R]):
     def __init__(
         self,
         take: Callable[[], T | None],
-        apply: Callable[[T], R],
+        apply: Callable[[T], tuple[R, int]],
         *,
         threads: int,
         budget_bytes: int,
-        size_of: Callable[[R], int],
+        budget_items: int,
     ) -> None:
         """Start the threads.
 
         Args:
             take: the next item in order, blocking; None at the end, then and ever after.
-            apply: the function; what it raises comes out of `get` in that item's place.
+            apply: the function: a result and its size in bytes; what it raises comes out of `get` in its place.
             threads: how many, at least 1.
-            budget_bytes: bound on the results that wait.
-            size_of: bytes of a result.
+            budget_bytes: bound on the bytes of the results that wait.
+            budget_items: bound on their number.
         """
         self._take = take
         self._apply = apply
-        self._size_of = size_of
         self._budget_bytes = budget_bytes
+        self._budget_items = budget_items
         self._turn = threading.Lock()
         self._changed = threading.Condition()
         self._done: dict[int, tuple[R | None, BaseException | None, int]] = {}
@@ -77,14 +77,15 @@ class OrderedThreadMap(Generic[T, R]):
     def close(self) -> None:
         """End the threads as soon as they have finished the item in hand; drop all results. Idempotent.
 
-        `take` must have been made to return first (see `Feed.close`); this waits for the threads.
+        `take` must have been made to return first (see `Feed.close`); this waits for the threads, unless it is run by
+        one of them, which happens when the collector finds the owner there.
         """
         with self._changed:
             self._is_closed = True
             self._done.clear()
             self._changed.notify_all()
-        for thread in self._threads:
-            if thread is not threading.current_thread():
+        if threading.current_thread() not in self._threads:
+            for thread in self._threads:
                 thread.join()
 
     def _work(self) -> None:
@@ -99,7 +100,7 @@ class OrderedThreadMap(Generic[T, R]):
     def _draw(self) -> tuple[int, T] | None:
         """The next item and its number, once there is room for its result; one thread at a time."""
         with self._changed:
-            while self._waiting_bytes >= self._budget_bytes and not self._is_closed:
+            while self._is_full() and not self._is_closed:
                 self._changed.wait()
             if self._is_closed or self._end is not None:
                 return None
@@ -107,7 +108,7 @@ class OrderedThreadMap(Generic[T, R]):
             item = self._take()
         except BaseException as error:  # noqa: BLE001 - not handled here: `get` raises it in the consumer's thread
             self._stop_at(self._taken + 1)
-            self._settle(self._taken, None, error)
+            self._settle(self._taken, None, error, 0)
             return None
         if item is None:
             self._stop_at(self._taken)
@@ -115,17 +116,22 @@ class OrderedThreadMap(Generic[T, R]):
         self._taken += 1
         return self._taken - 1, item
 
-    def _attempt(self, item: T) -> tuple[R | None, BaseException | None]:
-        try:
-            return self._apply(item), None
-        except BaseException as error:  # noqa: BLE001 - not handled here: `get` raises it in the consumer's thread
-            return None, error
+    def _is_full(self) -> bool:
+        return self._waiting_bytes >= self._budget_bytes or len(self._done) >= self._budget_items
 
-    def _settle(self, order: int, result: R | None, error: BaseException | None) -> None:
-        size = 0 if result is None else self._size_of(result)
+    def _attempt(self, item: T) -> tuple[R | None, BaseException | None, int]:
+        try:
+            result, size_bytes = self._apply(item)
+        except BaseException as error:  # noqa: BLE001 - not handled here: `get` raises it in the consumer's thread
+            return None, error, 0
+        return result, None, size_bytes
+
+    def _settle(self, order: int, result: R | None, error: BaseException | None, size_bytes: int) -> None:
         with self._changed:
-            self._waiting_bytes += size
-            self._done[order] = result, error, size
+            if self._is_closed:
+                return
+            self._waiting_bytes += size_bytes
+            self._done[order] = result, error, size_bytes
             if order == self._next:
                 self._changed.notify_all()
 

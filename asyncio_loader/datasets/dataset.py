@@ -174,6 +174,13 @@ class AsyncIterableDataset(IterableDataset[Any]):
         # A spawned worker is in no process group: it learns its rank from the process that starts it.
         return {**self.__dict__, "_of_parent": self._rank_and_world(), "_counters": Counters()}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if not self._epoch.is_shared():  # type: ignore[no-untyped-call]
+            # A copy, not a worker's view: it has an epoch of its own, which its own workers must see.
+            self._epoch = self._epoch.clone()
+            self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+
 
 def _check(refs: Sequence[Ref], batch_size: int, on_error: str, storage: object) -> None:
     if isinstance(refs, str | bytes) or not hasattr(refs, "__getitem__") or not hasattr(refs, "__len__"):

@@ -64,6 +64,7 @@ class Loader:
         self._collate = collate or dataset.collate
         self._threads = threads or _cores()
         self._pin_memory = pin_memory
+        self._pid = os.getpid()
         self._session: Session | None = None
         self._stream: SampleStream | None = None
 
@@ -73,10 +74,14 @@ class Loader:
 
     def __iter__(self) -> Iterator[Any]:
         """The batches of the current epoch. Raises as the dataset does; see `AsyncIterableDataset`."""
+        if self._pid != os.getpid():
+            # Forked: what is open belongs to the parent.
+            self._stream = self._session = None
         if self._stream is not None:
             self._stream.close()
         if self._session is None:
             self._session = Session(self.dataset.storage, self.dataset.options)
+            self._pid = os.getpid()
         self._stream = self.dataset.stream(self._session, self.batch_size, threads=self._threads)
         return self._batches(self._stream)
 
@@ -135,6 +140,8 @@ def _pin(value: Any) -> Any:
         return value.pin_memory()
     if isinstance(value, Mapping):
         return {key: _pin(part) for key, part in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_pin, value))
     if isinstance(value, list | tuple):
-        return type(value)(_pin(part) for part in value)
+        return type(value)(map(_pin, value))
     return value

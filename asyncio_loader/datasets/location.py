@@ -51,9 +51,11 @@ class Location:
             return cls(aws.path_mapping, aws.options)
         if backend in (None, "disk") and prefix is None and not arguments:
             return cls(PathMapping(None), S3Options())
+        # Names only: a value may be a secret.
+        named = f"backend {backend or prefix!r}" + (f" with {', '.join(map(str, arguments))}" if arguments else "")
         raise ConfigError(
-            f"file_client_args: a dataset reads through backend 'aws' (alias 's3') or 'disk', not "
-            f"{dict(file_client_args or {})!r}"
+            f"file_client_args: a dataset reads through backend 'aws' (alias 's3', with options) or 'disk' (without), "
+            f"not {named}"
         )
 
     def resolve(self, path: str) -> str:

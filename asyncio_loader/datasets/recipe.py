@@ -81,7 +81,7 @@ class Recipe:
             raise made.error
         return None if policy == "skip" else self._substitute(made, fetch)
 
-    def _substitute(self, failed: Failed, fetch: Callable[[str], tuple[Buffer, int]]) -> Made:
+    def _substitute(self, failed: Failed, fetch: Callable[[str], tuple[Buffer, int]]) -> Made | None:
         error = failed.error
         for attempt in range(1, _MAX_SUBSTITUTES + 1):
             index = substitute_index(
@@ -91,6 +91,9 @@ class Recipe:
             if isinstance(made, Made):
                 return made
             error = made.error
+            if not isinstance(error, _VoidError) and self.on_error != "replace":
+                # A pipeline asked for another sample, and that one is broken: which is no reason to look away.
+                return self.settle(made, fetch)
         raise TooManyFailures(
             f"{failed.ref.uri}: {failed.error} — and none of {_MAX_SUBSTITUTES} substitutes could be had, the last "
             f"because of: {error}"

@@ -8,6 +8,7 @@ from asyncio_loader.bridge.loop_thread import LoopThread
 from asyncio_loader.engine.fetch import fetch_object
 from asyncio_loader.options import FetchOptions, S3Options
 from asyncio_loader.records import Buffer
+from asyncio_loader.stats import Counters
 from asyncio_loader.stores.base import ObjectStore
 from asyncio_loader.stores.router import StoreRouter
 
@@ -30,10 +31,15 @@ class Session:
         # reference to that one, and a loop cannot wait for itself.
         self._finalizer = weakref.finalize(self, self.loop_thread.close, self.store.aclose)
 
-    def fetch(self, uri: str) -> tuple[Buffer, int]:
+    def fetch(self, uri: str, counters: Counters | None = None) -> tuple[Buffer, int]:
         """One object now, outside of the window: its bytes and the number of GETs. Blocks; raises FetchError."""
-        return self.loop_thread.run(fetch_object(self.store, uri, retry=self._options.retry))
+        return self.loop_thread.run(self._fetch(uri, counters or Counters()))
 
     def close(self) -> None:
         """Cancel what is under way, drop the connections, end the thread. Idempotent; upon collection, too."""
         self._finalizer()
+
+    async def _fetch(self, uri: str, counters: Counters) -> tuple[Buffer, int]:
+        data, attempts = await fetch_object(self.store, uri, retry=self._options.retry, on_attempt=counters.count_get)
+        counters.bytes_fetched += len(data)
+        return data, attempts

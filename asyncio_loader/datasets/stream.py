@@ -17,7 +17,7 @@ from asyncio_loader.engine.prefetch import Delivery, Job
 from asyncio_loader.engine.window import Credit
 from asyncio_loader.errors import LoaderError
 from asyncio_loader.options import FetchOptions
-from asyncio_loader.records import Failed
+from asyncio_loader.records import Buffer, Failed, Fetched
 from asyncio_loader.stats import Counters
 
 __all__ = ["SampleStream"]
@@ -92,7 +92,7 @@ class SampleStream(Iterator[Any]):
                 return None
             if isinstance(result, Failed):
                 self._counters.failed += 1
-            made = self._recipe.settle(result, self._session.fetch)
+            made = self._recipe.settle(result, self._fetch_now)
             if made is not None:
                 return made
 
@@ -111,6 +111,9 @@ class SampleStream(Iterator[Any]):
         self._credit = delivery.credit
         return self._recipe.make(delivery.outcome)
 
+    def _fetch_now(self, uri: str) -> tuple[Buffer, int]:
+        return self._timed(lambda: self._session.fetch(uri, self._counters))
+
     def _timed(self, wait: Callable[[], T]) -> T:
         started = time.perf_counter()
         try:
@@ -122,9 +125,12 @@ class SampleStream(Iterator[Any]):
 def _start_pool(
     feed: Feed, recipe: Recipe, options: FetchOptions, threads: int
 ) -> OrderedThreadMap[Delivery, Made | Failed]:
-    def apply(delivery: Delivery) -> Made | Failed:
+    def apply(delivery: Delivery) -> tuple[Made | Failed, int]:
         try:
-            return recipe.make(delivery.outcome)
+            made = recipe.make(delivery.outcome)
+            # Types that `size_bytes` does not know weigh what was fetched.
+            least = len(delivery.outcome.data) if isinstance(delivery.outcome, Fetched) else 0
+            return made, max(least, size_bytes(made.value)) if isinstance(made, Made) else 0
         finally:
             feed.give_back(delivery.credit)
 
@@ -133,7 +139,7 @@ def _start_pool(
         apply,
         threads=threads,
         budget_bytes=options.decoded_bytes,
-        size_of=lambda made: size_bytes(made.value) if isinstance(made, Made) else 0,
+        budget_items=options.window_items,
     )
 
 

@@ -36,6 +36,23 @@ class RetryLog:
         logger.log(level, "%s; attempt %d failed, trying again in %.2f s%s", error, attempt, pause_s, more)
 
 
+class _Rest:
+    """An `admit` that knows how long it kept bodies waiting: time that the consumer took, not the server."""
+
+    def __init__(self, admit: Admit | None, clock: Callable[[], float]) -> None:
+        self._admit = admit
+        self._clock = clock
+        self.total_s = 0.0
+
+    async def __call__(self, size_bytes: int) -> None:
+        started = self._clock()
+        try:
+            if self._admit is not None:
+                await self._admit(size_bytes)
+        finally:
+            self.total_s += self._clock() - started
+
+
 async def fetch_object(
     store: ObjectStore,
     uri: str,
@@ -51,7 +68,7 @@ async def fetch_object(
     Args:
         store: where it lives.
         uri: the object.
-        retry: when to try again and when to give up.
+        retry: when to try again and when to give up; time spent in `admit` does not count.
         admit: see `stores.base.Admit`; called once per attempt that gets as far as a body.
         on_attempt: called with the number of the attempt (from 1) before each GET.
         on_retry: called with the error, the number of the attempt and the pause in seconds before each pause; see
@@ -65,6 +82,7 @@ async def fetch_object(
     Cancelling it cancels the GET under way and starts no other.
     """
     clock = asyncio.get_running_loop().time
+    rest = _Rest(admit, clock)
     started = clock()
     on_retry = on_retry or RetryLog()
     attempt = 0
@@ -73,9 +91,9 @@ async def fetch_object(
         if on_attempt is not None:
             on_attempt(attempt)
         try:
-            return await store.get(uri, admit=admit), attempt
+            return await store.get(uri, admit=None if admit is None else rest), attempt
         except FetchError as error:
-            elapsed = clock() - started
+            elapsed = clock() - started - rest.total_s
             pause = backoff_s(retry, attempt, draw)
             if not is_retryable(error) or attempt >= retry.max_attempts or elapsed + pause > retry.deadline_s:
                 raise _given_up(error, uri, attempt, elapsed) from error

@@ -56,14 +56,24 @@ class Prefetcher:
         options: FetchOptions,
         deliver: Callable[[Delivery], object],
         counters: Counters,
+        estimate: SizeEstimate | None = None,
     ) -> None:
-        """Args: deliver: called in the loop's thread, once per job, in the jobs' order; must not block."""
+        """Describe the work.
+
+        Args:
+            store: where the objects are.
+            jobs: what to fetch, in the order of use; drawn from in the loop's thread.
+            options: how much at once.
+            deliver: called in the loop's thread, once per job, in the jobs' order; must not block.
+            counters: where it counts.
+            estimate: of sizes that nobody knows. None: a new one.
+        """
         self._store = store
         self._jobs: Iterator[tuple[int, Job]] = enumerate(jobs)
         self._options = options
         self._ready: ReorderBuffer[Delivery] = ReorderBuffer(deliver)
         self._counters = counters
-        self._estimate = SizeEstimate()
+        self._estimate = estimate or SizeEstimate()
         self._retry_log = RetryLog()
         self.window = Window(options.window_bytes, options.window_items)
 
@@ -89,7 +99,8 @@ class Prefetcher:
         credit = await self.window.reserve(order, self._estimate.size_bytes if known is None else known)
         outcome = await self._fetch(job, credit)
         size = len(outcome.data) if isinstance(outcome, Fetched) else 0
-        if size < credit.size_bytes:
+        if size != credit.size_bytes:
+            # Nothing came, or the store does not tell sizes beforehand.
             await credit.resize(size)
         self._counters.peak_window_bytes = max(self._counters.peak_window_bytes, self.window.peak_bytes)
         if known is None and size:
@@ -104,14 +115,10 @@ class Prefetcher:
                 job.ref.uri,
                 retry=self._options.retry,
                 admit=credit.resize,
-                on_attempt=self._count,
+                on_attempt=self._counters.count_get,
                 on_retry=self._retry_log,
             )
         except FetchError as error:
             return Failed(job.ref, error, slot.position, slot.index, job.epoch, slot.is_padding, error.attempts)
         self._counters.bytes_fetched += len(data)
         return Fetched(job.ref, data, slot.position, slot.index, job.epoch, slot.is_padding, attempts)
-
-    def _count(self, attempt: int) -> None:
-        self._counters.gets += 1
-        self._counters.retries += attempt > 1

@@ -10,6 +10,7 @@ import pytest
 
 from asyncio_loader import AsyncIterableDataset, Fetched, FetchOptions, Loader, RetryPolicy, S3Options
 from asyncio_loader.errors import AccessDenied, ConnectionLost, FetchError, FetchTimeout, ObjectNotFound, ServerFault
+from asyncio_loader.stores.s3.store import S3Store
 from asyncio_loader.testing import Fault, S3Simulator
 
 COUNT = 60
@@ -94,7 +95,7 @@ def test_what_no_retry_cures_is_raised_with_type_and_key(
 
 
 def test_close_is_fast_with_everything_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Design: less than a second with hundreds of requests that nobody answers. Ten seconds here would be a hang."""
+    """Design: less than a second, with hundreds of requests that nobody answers. A loop that is stuck takes five."""
     with S3Simulator(BODIES, faults=[Fault("stall")]) as simulator:
         for name, value in simulator.environ.items():
             monkeypatch.setenv(name, value)
@@ -110,4 +111,40 @@ def test_close_is_fast_with_everything_in_flight(monkeypatch: pytest.MonkeyPatch
         started = time.monotonic()
         loader.close()
 
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 4
+
+
+def open_dataset(
+    simulator: S3Simulator, storage: S3Options | S3Store, count: int, **options: int
+) -> AsyncIterableDataset:
+    return AsyncIterableDataset(
+        [simulator.uri(f"{n}") for n in range(count)],
+        transform=lambda fetched: len(fetched.data),
+        on_error="replace",
+        options=FetchOptions(retry=IMPATIENT, **options),
+        storage=storage,
+    )
+
+
+@pytest.mark.timeout(60)
+def test_a_substitute_comes_although_every_connection_rests_for_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = {f"{n}": b"x" * 300_000 for n in range(1, 6)}
+    with S3Simulator(bodies) as simulator:
+        for name, value in simulator.environ.items():
+            monkeypatch.setenv(name, value)
+        storage = S3Options(endpoint_url=simulator.endpoint_url)
+        dataset = open_dataset(simulator, storage, 6, max_in_flight=1, window_bytes=200_000)
+
+        assert list(dataset) == [300_000] * 6
+
+
+@pytest.mark.timeout(60)
+def test_fewer_connections_than_gets_in_flight_do_not_starve_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = {f"{n}": b"x" * 300_000 for n in range(20)}
+    with S3Simulator(bodies, faults=[Fault("status", key="0", times=1)]) as simulator:
+        for name, value in simulator.environ.items():
+            monkeypatch.setenv(name, value)
+        storage = S3Store(S3Options(endpoint_url=simulator.endpoint_url), max_connections=2)
+        dataset = open_dataset(simulator, storage, 20, max_in_flight=8, window_bytes=500_000)
+
+        assert list(dataset) == [300_000] * 20

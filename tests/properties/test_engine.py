@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncio_loader.engine.prefetch import Delivery, Job, Prefetcher
+from asyncio_loader.engine.window import SizeEstimate
 from asyncio_loader.errors import ConnectionLost, FetchError, ObjectNotFound, ShortRead, Throttled
 from asyncio_loader.options import FetchOptions, RetryPolicy
 from asyncio_loader.records import Buffer, Failed, Fetched, ObjectRef, Slot
@@ -16,6 +17,7 @@ from asyncio_loader.stats import Counters
 from asyncio_loader.stores.base import Admit
 from asyncio_loader.testing import run_in_virtual_time
 
+GUESS_BYTES = 100
 FAULTS = (ConnectionLost, ShortRead, Throttled)
 
 
@@ -34,6 +36,8 @@ class ScriptedStore:
     def __init__(self, scripts: list[Script]) -> None:
         self.scripts = scripts
         self.failures = [script.faults for script in scripts]
+        self.held_bytes = 0
+        self.peak_bytes = 0
 
     async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
         number = int(uri.removeprefix("m://"))
@@ -46,6 +50,8 @@ class ScriptedStore:
             raise FAULTS[number % len(FAULTS)](f"{uri}: passing")
         assert admit is not None
         await admit(script.size_bytes)
+        self.held_bytes += script.size_bytes
+        self.peak_bytes = max(self.peak_bytes, self.held_bytes)
         return number.to_bytes(4, "big") * (script.size_bytes // 4)
 
 
@@ -77,6 +83,7 @@ def test_nothing_is_lost_doubled_or_out_of_order(
         retry=RetryPolicy(max_attempts=5, deadline_s=1000.0),
     )
     counters = Counters()
+    store = ScriptedStore(scripts)
 
     async def run() -> list[Delivery]:
         queue: asyncio.Queue[Delivery] = asyncio.Queue()
@@ -85,11 +92,12 @@ def test_nothing_is_lost_doubled_or_out_of_order(
             for n, script in enumerate(scripts)
         ]
         prefetcher = Prefetcher(
-            ScriptedStore(scripts),  # type: ignore[arg-type]
+            store,  # type: ignore[arg-type]
             jobs,
             options=options,
             deliver=queue.put_nowait,
             counters=counters,
+            estimate=SizeEstimate(first_bytes=GUESS_BYTES),
         )
         taken = []
         async with asyncio.TaskGroup() as group:
@@ -99,6 +107,8 @@ def test_nothing_is_lost_doubled_or_out_of_order(
                 taken.append(delivery)
                 await asyncio.sleep(consumer_s)
                 delivery.credit.release()
+                if isinstance(delivery.outcome, Fetched):
+                    store.held_bytes -= len(delivery.outcome.data)
         assert queue.empty()
         assert prefetcher.window.held_bytes == prefetcher.window.held_items == 0
         return taken
@@ -118,5 +128,6 @@ def test_nothing_is_lost_doubled_or_out_of_order(
     retries = sum(script.faults for script in scripts if not script.is_missing)
     assert counters.gets == len(scripts) + retries
     assert counters.retries == retries
-    guess = 0 if all(script.is_size_known for script in scripts) else 128 * 1024
-    assert counters.peak_window_bytes <= window_bytes + max(guess, *(script.size_bytes for script in scripts), 0)
+    largest = max(script.size_bytes for script in scripts)
+    assert counters.peak_window_bytes <= window_bytes + max(largest, GUESS_BYTES)
+    assert store.peak_bytes <= window_bytes + largest

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from aiohttp import ClientResponse, ClientSession
 
@@ -73,10 +73,11 @@ class ObjectReader:
             clock.cut()
         await self._session.close()
 
-    async def _exchange(self, method: str, uri: str, use: Callable[[ClientResponse, PhaseClock], Awaitable[T]]) -> T:
+    async def _exchange(self, method: str, uri: str, use: _Use[T]) -> T:
         address = self._endpoint.locate(uri)
-        headers = await self._headers(method, address)
-        async with self._slots:
+        async with _Slot(self._slots) as slot:
+            # Signed only now: a signature is good for 15 minutes, and the wait for a slot may be longer.
+            headers = await self._headers(method, address)
             if self._session.closed:
                 raise FetchError(f"{uri}: the store was closed", key=uri)
             clock = PhaseClock(self._timeouts)
@@ -86,7 +87,7 @@ class ObjectReader:
                 async with clock, request as response:
                     if response.status != 200:
                         raise await self._refused(uri, response, clock)
-                    return await use(response, clock)
+                    return await use(response, clock, slot)
             except TRANSPORT_ERRORS as error:
                 # Ours are OSErrors, too, some of them.
                 if isinstance(error, LoaderError):
@@ -107,17 +108,58 @@ class ObjectReader:
 
     async def _refused(self, uri: str, response: ClientResponse, clock: PhaseClock) -> LoaderError:
         clock.expect_bytes()
-        body = await response.content.read(ERROR_BODY_BYTES)
-        answer = parse_answer(response.status, response.reason or "", response.headers, body)
+        body = bytearray()
+        while len(body) < ERROR_BODY_BYTES and (piece := await response.content.read(ERROR_BODY_BYTES - len(body))):
+            body += piece
+            clock.expect_bytes()
+        answer = parse_answer(response.status, response.reason or "", response.headers, bytes(body))
         return error_of(uri, answer, region=self._region)
 
 
-async def _read_body(uri: str, admit: Admit | None, response: ClientResponse, clock: PhaseClock) -> Buffer:
+class _Slot:
+    """A place among the connections. It is given up while its body waits for the window.
+
+    Else those who wait for the window would keep from a connection the very object that the window waits for.
+    """
+
+    __slots__ = ("_is_held", "_semaphore")
+
+    def __init__(self, semaphore: asyncio.Semaphore) -> None:
+        self._semaphore = semaphore
+        self._is_held = False
+
+    async def __aenter__(self) -> _Slot:
+        await self._take()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._give()
+
+    async def rest(self, admit: Admit, size_bytes: int) -> None:
+        """Await `admit` without holding the place, then take it again."""
+        self._give()
+        await admit(size_bytes)
+        await self._take()
+
+    async def _take(self) -> None:
+        await self._semaphore.acquire()
+        self._is_held = True
+
+    def _give(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._semaphore.release()
+
+
+_Use: TypeAlias = Callable[[ClientResponse, PhaseClock, _Slot], Awaitable[T]]
+
+
+async def _read_body(uri: str, admit: Admit | None, response: ClientResponse, clock: PhaseClock, slot: _Slot) -> Buffer:
     """The body, copied once: out of the pieces as the socket gave them, and not even that if there is only one."""
     announced = response.content_length
     if admit is not None and announced is not None:
         clock.rest()
-        await admit(announced)
+        await slot.rest(admit, announced)
     pieces = []
     clock.expect_bytes()
     while piece := await response.content.readany():
@@ -128,11 +170,11 @@ async def _read_body(uri: str, admit: Admit | None, response: ClientResponse, cl
         raise ShortRead(f"{uri}: {len(data)} of {announced} bytes came", key=uri)
     if admit is not None and announced is None:
         clock.rest()
-        await admit(len(data))
+        await slot.rest(admit, len(data))
     return data
 
 
-async def _read_head(uri: str, response: ClientResponse, _: PhaseClock) -> ObjectInfo:
+async def _read_head(uri: str, response: ClientResponse, *_: object) -> ObjectInfo:
     size_bytes = response.content_length
     if size_bytes is None:
         raise ServerFault(f"{uri}: the server does not tell the size (no Content-Length)", key=uri)

@@ -35,7 +35,7 @@ def drain(pool: OrderedThreadMap[int, int]) -> list[int]:
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_results_come_in_the_order_of_the_items(threads: int) -> None:
     pool = OrderedThreadMap(
-        Source(*range(200)).take, lambda n: n * 2, threads=threads, budget_bytes=1000, size_of=lambda _: 1
+        Source(*range(200)).take, lambda n: (n * 2, 1), threads=threads, budget_bytes=1000, budget_items=1000
     )
 
     assert drain(pool) == [n * 2 for n in range(200)]
@@ -46,29 +46,32 @@ def test_results_come_in_the_order_of_the_items(threads: int) -> None:
 def test_a_late_first_result_holds_back_the_others() -> None:
     second_is_done = threading.Event()
 
-    def apply(n: int) -> int:
+    def apply(n: int) -> tuple[int, int]:
         if n == 0:
             assert second_is_done.wait(10)
         else:
             second_is_done.set()
-        return n
+        return n, 1
 
-    pool = OrderedThreadMap(Source(0, 1).take, apply, threads=2, budget_bytes=10, size_of=lambda _: 1)
+    pool = OrderedThreadMap(Source(0, 1).take, apply, threads=2, budget_bytes=10, budget_items=10)
 
     assert drain(pool) == [0, 1]
     pool.close()
 
 
-def test_no_item_is_taken_while_what_waits_fills_the_budget() -> None:
+@pytest.mark.parametrize(("budget_bytes", "budget_items"), [(3, 100), (100, 3)])
+def test_no_item_is_taken_while_what_waits_fills_the_budget(budget_bytes: int, budget_items: int) -> None:
     made: list[int] = []
     paused = threading.Semaphore(0)
 
-    def apply(n: int) -> int:
+    def apply(n: int) -> tuple[int, int]:
         made.append(n)
         paused.release()
-        return n
+        return n, 1
 
-    pool = OrderedThreadMap(Source(*range(10)).take, apply, threads=1, budget_bytes=3, size_of=lambda _: 1)
+    pool = OrderedThreadMap(
+        Source(*range(10)).take, apply, threads=1, budget_bytes=budget_bytes, budget_items=budget_items
+    )
     for _ in range(3):
         assert paused.acquire(timeout=10)
     assert made == [0, 1, 2]
@@ -81,19 +84,19 @@ def test_no_item_is_taken_while_what_waits_fills_the_budget() -> None:
 
 
 def test_one_result_larger_than_the_budget_comes() -> None:
-    pool = OrderedThreadMap(Source(1, 2, 3).take, lambda n: n, threads=2, budget_bytes=1, size_of=lambda _: 100)
+    pool = OrderedThreadMap(Source(1, 2, 3).take, lambda n: (n, 100), threads=2, budget_bytes=1, budget_items=10)
 
     assert drain(pool) == [1, 2, 3]
     pool.close()
 
 
 def test_what_the_function_raises_comes_in_its_place() -> None:
-    def apply(n: int) -> int:
+    def apply(n: int) -> tuple[int, int]:
         if n == 1:
             raise KeyError(n)
-        return n
+        return n, 1
 
-    pool = OrderedThreadMap(Source(0, 1, 2).take, apply, threads=2, budget_bytes=10, size_of=lambda _: 1)
+    pool = OrderedThreadMap(Source(0, 1, 2).take, apply, threads=2, budget_bytes=10, budget_items=10)
 
     assert pool.get() == 0
     with pytest.raises(KeyError):
@@ -104,7 +107,7 @@ def test_what_the_function_raises_comes_in_its_place() -> None:
 
 def test_what_the_source_raises_comes_after_all_before_it() -> None:
     pool = OrderedThreadMap(
-        Source(0, 1, OSError("gone")).take, lambda n: n, threads=3, budget_bytes=10, size_of=lambda _: 1
+        Source(0, 1, OSError("gone")).take, lambda n: (n, 1), threads=3, budget_bytes=10, budget_items=10
     )
 
     assert [pool.get(), pool.get()] == [0, 1]
@@ -116,7 +119,7 @@ def test_what_the_source_raises_comes_after_all_before_it() -> None:
 
 def test_close_ends_the_threads_in_any_state() -> None:
     source = Source(*range(100))
-    pool = OrderedThreadMap(source.take, lambda n: n, threads=4, budget_bytes=5, size_of=lambda _: 1)
+    pool = OrderedThreadMap(source.take, lambda n: (n, 1), threads=4, budget_bytes=5, budget_items=5)
     assert pool.get() == 0
 
     pool.close()
@@ -124,3 +127,33 @@ def test_close_ends_the_threads_in_any_state() -> None:
 
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("asyncio-loader-transform")]
     assert pool.get() is None
+
+
+def test_closed_by_one_of_its_own_threads_it_waits_for_nobody() -> None:
+    """The collector may find a dropped owner in any thread, also in one that holds the turn to take."""
+    pools: list[OrderedThreadMap[int, int]] = []
+    closed = threading.Event()
+    source = Source(*range(100))
+
+    def take_and_collect() -> int | None:
+        item = source.take()
+        if item == 5:
+            pools[0].close()
+            closed.set()
+        return item
+
+    is_ready = threading.Event()
+    pool = OrderedThreadMap(
+        lambda: take_and_collect() if is_ready.wait(10) else None,
+        lambda n: (n, 1),
+        threads=2,
+        budget_bytes=100,
+        budget_items=100,
+    )
+    pools.append(pool)
+    is_ready.set()
+
+    assert closed.wait(timeout=10)
+    for thread in pool._threads:
+        thread.join(timeout=10)
+        assert not thread.is_alive()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import pickle
@@ -7,6 +8,7 @@ import threading
 from typing import Any
 
 import pytest
+from torch.utils.data import DataLoader
 
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.distributed import RankAndWorld
@@ -187,6 +189,27 @@ def test_a_negative_epoch_is_refused() -> None:
 def test_what_is_no_reference_is_refused_with_its_value() -> None:
     with pytest.raises(ConfigError, match="not int: 3"):
         list(AsyncIterableDataset([3], storage=store()))  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda original: pickle.loads(pickle.dumps(original))])
+def test_the_epoch_of_a_copy_reaches_its_own_live_workers(copied: Any) -> None:
+    original = dataset(shuffle=True)
+    own = copied(original)
+    loader = DataLoader(own, num_workers=1, persistent_workers=True, multiprocessing_context="fork", batch_size=None)
+
+    first = [int(sample) for sample in loader]
+    own.set_epoch(1)
+    second = [int(sample) for sample in loader]
+
+    assert first != second
+    assert original.epoch == 0
+
+
+def test_substitutes_are_counted() -> None:
+    incomplete = AsyncIterableDataset(URIS, transform=number, storage=store(19), on_error="replace")
+    list(incomplete)
+
+    assert incomplete.stats().gets > 20
 
 
 @pytest.mark.parametrize("crossed", [False, True], ids=["in the rank", "in a worker started by the rank"])

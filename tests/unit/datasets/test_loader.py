@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.errors import ConfigError, LoaderError, ObjectNotFound
+from asyncio_loader.options import FetchOptions
 from asyncio_loader.records import Fetched
 from asyncio_loader.stores.memory import MemoryStore
 
@@ -145,3 +147,43 @@ def test_a_wrong_argument_is_refused_at_once(arguments: dict[str, Any], message:
 def test_another_kind_of_dataset_is_refused() -> None:
     with pytest.raises(ConfigError, match="takes an AsyncIterableDataset, not list"):
         Loader([1, 2], 1)  # type: ignore[arg-type]
+
+
+def test_one_that_was_used_may_be_used_in_a_forked_child_too() -> None:
+    with Loader(dataset(), 20) as loader:
+        next(iter(loader))
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(7 if list(loader) == [list(range(20))] else 1)
+            finally:
+                os._exit(2)
+        _, status = os.waitpid(child, 0)
+
+        assert os.waitstatus_to_exitcode(status) == 7
+        assert list(loader) == [list(range(20))]
+
+
+def test_samples_of_types_nobody_knows_are_not_made_without_end() -> None:
+    class Opaque:
+        pass
+
+    made = []
+
+    def transform(fetched: Fetched) -> Opaque:
+        made.append(fetched.index)
+        return Opaque()
+
+    storage = MemoryStore({f"memory://{n}": b"x" for n in range(500)})
+    many = AsyncIterableDataset(
+        [f"memory://{n}" for n in range(500)],
+        transform=transform,
+        storage=storage,
+        options=FetchOptions(window_items=8),
+    )
+    with Loader(many, 1, threads=2) as loader:
+        iteration = iter(loader)
+        for _ in range(50):
+            next(iteration)
+        # What was handed over, what waits, what each thread has in hand.
+        assert len(made) <= 50 + 8 + 2

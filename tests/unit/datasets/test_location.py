@@ -63,3 +63,11 @@ def test_a_file_is_read_from_disk(tmp_path: Path) -> None:
 def test_a_missing_file_is_an_object_not_found(tmp_path: Path) -> None:
     with pytest.raises(ObjectNotFound, match=r"b\.json"):
         read_file(str(tmp_path / "b.json"), None)
+
+
+def test_a_refusal_repeats_no_value_that_may_be_a_secret() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Location.of({"backend": "petrel", "secret_key": "hunter2"})
+
+    assert "secret_key" in str(caught.value)
+    assert "hunter2" not in str(caught.value)

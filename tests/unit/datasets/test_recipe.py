@@ -138,3 +138,18 @@ def test_refs_may_be_strings_paths_or_refs(item: Any) -> None:
 def test_anything_else_is_refused_with_its_type() -> None:
     with pytest.raises(ConfigError, match="not int: 3"):
         as_ref(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("policy", ["raise", "skip"])
+def test_a_broken_substitute_of_a_void_sample_is_treated_by_the_policy(policy: OnError) -> None:
+    def gone(uri: str) -> tuple[Buffer, int]:
+        raise ObjectNotFound(f"{uri}: gone")
+
+    plan = recipe(lambda f: None, on_error=policy)
+    made = plan.make(fetched(3))
+
+    if policy == "skip":
+        assert plan.settle(made, gone) is None
+    else:
+        with pytest.raises(ObjectNotFound, match="gone"):
+            plan.settle(made, gone)

@@ -18,6 +18,7 @@ from asyncio_loader.errors import (
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Admit
+from asyncio_loader.testing import run_in_virtual_time
 
 URI = "s3://bucket/key"
 AT_ONCE = RetryPolicy(max_attempts=4, backoff_initial_s=0.0)
@@ -117,3 +118,23 @@ async def test_one_warning_per_kind_of_error_says_that_it_is_tried_again(caplog:
 
     assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG", "WARNING"]
     assert caplog.messages[0].startswith("s3://bucket/key: reset; attempt 1 failed, trying again in 0.00 s")
+
+
+def test_time_spent_resting_for_the_window_does_not_count_against_the_deadline() -> None:
+    """A consumer that pauses for an evaluation must not find the epoch dead."""
+
+    class DropsWhatRested(ScriptedStore):
+        async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+            data = await super().get(uri, admit=admit)
+            if self.answers:
+                raise ConnectionLost("dropped by the server meanwhile")
+            return data
+
+    async def pause(_: int) -> None:
+        await asyncio.sleep(1000.0)
+
+    retry = RetryPolicy(deadline_s=5.0)
+    store = DropsWhatRested(b"first", b"second")
+    fetching = fetch_object(store, URI, retry=retry, admit=pause)  # type: ignore[arg-type]
+
+    assert run_in_virtual_time(fetching) == (b"second", 2)

@@ -196,3 +196,25 @@ async def test_sizes_nobody_knew_stay_within_the_window_and_one_object() -> None
     # The first guess is for photographs: one object of that size may be reserved beyond the budget.
     assert run.counters.peak_window_bytes <= 20_000 + 128 * 1024
     assert run.prefetcher.window.held_bytes == 0
+
+
+async def test_a_store_that_tells_no_sizes_is_held_to_the_window_afterwards() -> None:
+    class SilentStore(AnsweringStore):
+        async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+            return await super().get(uri)
+
+    async def large(uri: str) -> bytes:
+        await asyncio.sleep(0)
+        return b"x" * 1000
+
+    store = SilentStore(large)
+    run = Run(store, jobs(50, size_bytes=10), hold=True, max_in_flight=2, window_bytes=3000)
+    running = asyncio.create_task(run.prefetcher.run())
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+    # Three fill the window; each of the two tasks may have one more in hand.
+    assert len(store.asked) <= 5
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
