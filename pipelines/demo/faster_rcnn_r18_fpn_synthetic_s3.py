@@ -59,6 +59,12 @@ data = dict(
     ),
 )
 
+# Objects of 20 to 60 px: finer levels of the pyramid tell circles from squares, and half of the samples show some.
+model = dict(
+    roi_head=dict(bbox_roi_extractor=dict(finest_scale=16)),
+    train_cfg=dict(rcnn=dict(sampler=dict(num=64, pos_fraction=0.5))),
+)
+
 optimizer = dict(type="AdamW", lr=0.001, weight_decay=0.0001)
 optimizer_config = dict(grad_clip=dict(max_norm=10.0, norm_type=2))
 lr_config = dict(policy="step", by_epoch=False, warmup="linear", warmup_iters=20, warmup_ratio=0.1, step=[320])
