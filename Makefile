@@ -6,6 +6,7 @@ STAMP  := $(VENV)/.installed
 
 .PHONY: help setup demo test lint bench pillow-simd clean
 help:
+	@echo "make setup  install everything into $(VENV)"
 	@echo "make demo   from a bucket to a training Faster R-CNN, on this machine"
 	@echo "make test   the whole test suite"
 	@echo "make lint   ruff, mypy --strict, import layers"

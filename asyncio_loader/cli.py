@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted. What the loader expects to go wrong
-        is one line on standard error (and a traceback with ``--debug``); an error it does not expect keeps its
-        traceback, because it is a bug.
+        is one line on standard error (and a traceback with ``--debug``), and so is what the file system refuses; an
+        error it does not expect keeps its traceback, because it is a bug.
     """
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
@@ -52,12 +52,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _say(f"error: {' '.join(str(error).split())}")
         return _BAD_USAGE if isinstance(error, ConfigError) else _FAILED
+    except OSError as error:
+        # A disk that is full, a path that is none: nobody's bug. What the network does is a LoaderError.
+        if arguments.debug:
+            raise
+        _say(f"error: {_describe(error)}")
+        return _FAILED
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None or arguments.debug:
             raise
         _say(f"error: this needs {error.name}: pip install 'asyncio-loader[{extra}]'")
         return _BAD_USAGE
+
+
+def _describe(error: OSError) -> str:
+    said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+    return " ".join(said.split())
 
 
 def _say(text: str) -> None:
@@ -102,7 +113,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="k=v",
-        help="override entries of the config: data.samples_per_gpu=4, data.train.pipeline.2.img_scale=(640,480)",
+        help="override entries of the config: data.samples_per_gpu=4 'data.train.pipeline.2.img_scale=(640,480)'",
     )
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the work directory")
     parser.set_defaults(command=_train)

@@ -151,7 +151,7 @@ def _check_files(path: Path, seen: tuple[Path, ...]) -> None:
     """Every file of the chain is there and parses. mmengine itself names neither file nor line of a syntax error."""
     if not path.is_file():
         wanted_by = f" (a _base_ of {seen[-1]})" if seen else ""
-        raise ConfigError(f"config {path}{wanted_by}: no such file")
+        raise ConfigError(f"config {path}{wanted_by}: {'a directory' if path.is_dir() else 'no such file'}")
     if path.suffix not in _SUFFIXES:
         raise ConfigError(f"config {path}: a config ends in {', '.join(_SUFFIXES)}")
     here = path.resolve()

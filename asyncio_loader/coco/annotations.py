@@ -83,8 +83,9 @@ def read_section(document: Entry, name: str, source: str) -> list[Entry]:
         ConfigError: it is missing, or no list of objects.
     """
     if name not in document:
+        others = ", ".join(map(repr, document))
         raise MissingFieldError(
-            f"{source}: no {name!r} at the top level, only {', '.join(map(repr, document)) or 'nothing'}"
+            f"{source}: no {name!r} at the top level, " + (f"only {others}" if others else "it is empty")
         )
     section = document[name]
     if not isinstance(section, list):

@@ -178,11 +178,14 @@ def _required(path: str | None, name: str) -> str:
 
 
 def _check_not_empty(index: CocoIndex) -> None:
+    if len(index) == 0 and index.cat_names:
+        names = ", ".join(index.cat_names)
+        raise ConfigError(f"{index.source}: no image is left: it has none, or none with an annotation of {names}")
     if len(index) == 0:
         wanted = ", ".join(index.classes[:5]) + (", …" if len(index.classes) > 5 else "")
         raise ConfigError(
             f"{index.source}: no image is left. Of the classes wanted ({wanted}) the file has "
-            f"{', '.join(index.cat_names) or 'none'}: set classes=, or filter_empty_gt=False"
+            f"none: set classes= to names of its categories"
         )
 
 

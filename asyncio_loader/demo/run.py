@@ -59,6 +59,7 @@ def run_demo(*, keep: Path | None, steps: int | None, out: Path) -> bool:
 
     However it ends, the server, its bucket and the temporary directory are gone then.
     """
+    out.mkdir(parents=True, exist_ok=True)
     screen = Screen()
     start_s = time.monotonic()
     with contextlib.ExitStack() as stack:

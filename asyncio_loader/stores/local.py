@@ -89,8 +89,10 @@ def os_errors(uri: str) -> Iterator[None]:
     """Turn what the operating system raises within into the error tree."""
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ObjectNotFound(f"{uri}: no such file ({error.strerror})", key=uri) from error
+    except IsADirectoryError as error:
+        raise ObjectNotFound(f"{uri}: a directory, not a file", key=uri) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ObjectNotFound(f"{uri}: no such file", key=uri) from error
     except PermissionError as error:
         raise AccessDenied(f"{uri}: {error.strerror}", key=uri) from error
     except OSError as error:

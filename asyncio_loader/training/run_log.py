@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import logging.handlers
+import sys
 from collections.abc import Iterator
 
 __all__ = ["LogRelay", "relay_log"]
@@ -18,13 +19,21 @@ class LogRelay(logging.handlers.MemoryHandler):
 
     def __init__(self) -> None:
         super().__init__(_WAITING_RECORDS, flushLevel=logging.CRITICAL + 1)
+        self._is_attached = False
 
     def attach(self, logger: logging.Logger) -> None:
         """Pass on what was kept, and from now on everything at once."""
         # A logger is all the target that `flush` needs: it calls `handle`.
         self.setTarget(logger)  # type: ignore[arg-type]
         self.capacity = 1
+        self._is_attached = True
         self.flush()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep or pass on; a warning before there is a log is shown at once, too: somebody may be waiting."""
+        if not self._is_attached and record.levelno >= logging.WARNING:
+            print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr, flush=True)
+        super().emit(record)
 
 
 @contextlib.contextmanager

@@ -95,6 +95,8 @@ def train(
     directory = Path(work_dir or config.get("work_dir") or Path("work_dirs", _stem(config)))
     with relay_log(logging.INFO) as relay, contextlib.ExitStack() as stack:
         with _named(config.filename):
+            # First of all: it would be a pity to find out after the data has been read.
+            _check_directory(directory)
             parts = _prepare(config.to_dict(), stack)
         runner = _build_runner(config, parts, directory, resume, hooks, console)
         stack.callback(_close_log, runner)
@@ -110,6 +112,15 @@ def train(
             stats=parts.train_loader.stats(),
             elapsed_s=time.monotonic() - start_s,
         )
+
+
+def _check_directory(directory: Path) -> None:
+    """It is, or can be made, a directory to write to. Makes nothing: a wrong config leaves no trace."""
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"work_dir {str(directory)!r}: {there} is not a directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"work_dir {str(directory)!r}: {there} is not writable")
 
 
 def _stem(config: Config) -> str:

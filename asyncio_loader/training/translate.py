@@ -94,8 +94,10 @@ def translate(config: Mapping[str, Any]) -> RunPlan:
 
 
 def _read_data(top: Section) -> tuple[int, int]:
-    data = top.section("data")
-    return data.count("samples_per_gpu", least=1), max(1, data.count("workers_per_gpu", 1))
+    with top.section("data") as data:
+        # The sets are read by `datasets.build_dataset`; there are no worker processes to keep, and no sampler.
+        data.ignore("train", "val", "test", "persistent_workers", "shuffle", "pin_memory")
+        return data.count("samples_per_gpu", least=1), max(1, data.count("workers_per_gpu", 1))
 
 
 def _read_evaluation(top: Section, schedule: Schedule) -> tuple[int | None, int, dict[str, Any]]:

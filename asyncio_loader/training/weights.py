@@ -55,8 +55,10 @@ def read_state_dict(checkpoint: str, *, path: str = "checkpoint") -> dict[str, T
         with torch.serialization.safe_globals(get_torch_safe_globals()):
             values = torch.load(data, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"{path}={checkpoint!r} is not a checkpoint of weights: {reason[0]}") from error
+        # torch's own words advise to load it unsafely, which nobody should do with a file that is broken.
+        raise ConfigError(
+            f"{path}={checkpoint!r} is not a checkpoint, or holds more than tensors ({type(error).__name__})"
+        ) from error
     if isinstance(values, Mapping) and isinstance(values.get("state_dict"), Mapping):
         values = values["state_dict"]
     if not isinstance(values, Mapping) or not all(isinstance(v, Tensor) for v in values.values()):

@@ -161,3 +161,10 @@ def test_what_is_wrong_with_a_config_is_one_line_that_says_where(
     assert errors.startswith("asyncio-loader: error: ")
     assert errors.count("\n") == 1
     assert said in errors
+
+
+def test_what_the_file_system_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_with(monkeypatch, raiser(NotADirectoryError(20, "Not a directory", "out/x"))) == 1
+    assert capsys.readouterr().err == "asyncio-loader: error: out/x: Not a directory\n"

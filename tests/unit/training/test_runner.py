@@ -91,3 +91,11 @@ def test_what_is_wrong_is_said_with_the_file_before_anything_is_written(
     assert str(caught.value).startswith(f"{BASE}: ")
     assert said in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_work_dir_that_cannot_be_one_is_said_before_anything_is_read(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(ConfigError, match=r"work_dir .*file.* is not a directory"):
+        run({}, tmp_path / "file" / below)

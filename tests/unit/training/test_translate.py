@@ -103,6 +103,7 @@ def test_variables_of_the_user_pass() -> None:
         ({"data": {"samples_per_gpu": 2, "workers_per_gpu": -1}}, "data.workers_per_gpu=-1 must be"),
         ({"runner": {"type": "EpochBasedRunner", "max_epoch": 3}}, "runner.max_epochs is missing"),
         ({"runner": {"type": "EpochRunner", "max_epochs": 3}}, "runner.type='EpochRunner' must be"),
+        ({"data": {"samples_per_gpu": 2, "samples_per_gpuu": 4}}, "data.samples_per_gpuu=4: there is no such key"),
         ({"evaluation": {"intervall": 1}}, "evaluation.intervall=1: there is no such key; did you mean 'interval'?"),
         ({"evaluation": {"metric": ["bbox", "segm"]}}, "evaluation.metric=['bbox', 'segm'] must be"),
         ({"evaluation": {"save_best": "segm"}}, "evaluation.save_best='segm' must be one of"),
