@@ -14,7 +14,6 @@ from asyncio_loader.coco.index import CocoIndex
 from asyncio_loader.datasets.collate import collate_detection
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.location import Location, join_root, read_file
-from asyncio_loader.datasets.recipe import Recipe
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import FetchOptions, OnError
 from asyncio_loader.records import Fetched, ObjectRef, Sample
@@ -129,14 +128,10 @@ class CocoDataset(AsyncIterableDataset):
         """As torchvision's detection models take them: see `collate_detection`."""
         return collate_detection(samples)
 
-    def _recipe(self) -> Recipe:
-        return Recipe(
-            refs=self.refs,
-            transform=self.transform,
-            on_error=self.on_error,
-            on_void="raise" if self.test_mode else "replace",
-            seed=self.seed,
-        )
+    @property
+    def _on_void(self) -> OnError:
+        # A test set is judged image by image: nothing may stand in for another.
+        return "raise" if self.test_mode else "replace"
 
 
 @dataclass(frozen=True, slots=True)

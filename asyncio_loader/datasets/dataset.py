@@ -164,8 +164,13 @@ class AsyncIterableDataset(IterableDataset[Any]):
 
     def _recipe(self) -> Recipe:
         return Recipe(
-            refs=self.refs, transform=self.transform, on_error=self.on_error, on_void="replace", seed=self.seed
+            refs=self.refs, transform=self.transform, on_error=self.on_error, on_void=self._on_void, seed=self.seed
         )
+
+    @property
+    def _on_void(self) -> OnError:
+        """What to do where the transform returned None."""
+        return "replace"
 
     def _rank_and_world(self) -> RankAndWorld:
         return rank_and_world() or self._of_parent or RankAndWorld(0, 1)
