@@ -12,14 +12,13 @@ from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.aws import AwsBackend
 from asyncio_loader.fileio.path_mapping import PathMapping
 from asyncio_loader.options import FetchOptions, S3Options
-from asyncio_loader.stores.router import scheme_of
 
 __all__ = ["Location", "join_root", "read_file"]
 
 
 def join_root(path: str | None, data_root: str | None) -> str | None:
     """A path of a config under its `data_root`, unless it is absolute or a URI already (mmdet joins even those)."""
-    if path is None or not data_root or os.path.isabs(path) or scheme_of(path) != "file" or "://" in path:
+    if path is None or not data_root or os.path.isabs(path) or "://" in path:
         return path
     return os.path.join(data_root, path)
 
