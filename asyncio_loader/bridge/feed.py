@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from asyncio_loader.bridge.loop_thread import LoopThread
+from asyncio_loader.bridge.loop_thread import WAKE_S, LoopThread
 from asyncio_loader.engine.prefetch import Delivery, Job, Prefetcher
 from asyncio_loader.engine.window import Credit
 from asyncio_loader.options import FetchOptions
@@ -62,7 +62,7 @@ class Feed:
         Raises what broke the engine: a bug, or a `ConfigError` of the store. After the end it goes on returning None
         (or raising) at every call and in every thread.
         """
-        item = self._ready.get()
+        item = self._next()
         if isinstance(item, Delivery):
             return item
         self._ready.put(item)
@@ -82,6 +82,14 @@ class Feed:
         """Cancel all GETs and wake whoever blocks in `take`. Idempotent, from any thread."""
         self._finalizer()
         self._ready.put(_End())
+
+    def _next(self) -> Delivery | _End:
+        while True:
+            try:
+                return self._ready.get(timeout=WAKE_S)
+            except queue.Empty:
+                # Only to let a Ctrl-C through: see WAKE_S.
+                continue
 
     def _drain(self) -> None:
         self._is_waking = False

@@ -12,12 +12,19 @@ from typing import Any, TypeAlias, TypeVar
 
 from asyncio_loader.errors import LoaderError
 
-__all__ = ["LoopThread"]
+__all__ = ["WAKE_S", "LoopThread"]
 
 T = TypeVar("T")
 
 # A loop that has not left by then is stuck in a blocking call; its thread is a daemon and dies with the process.
 _JOIN_S = 5.0
+
+WAKE_S = 0.5
+"""Longest sleep in seconds of a thread that waits for another.
+
+Python notices a Ctrl-C where the main thread runs its own instructions. A signal that comes just before the thread
+goes to sleep in a lock, or that the system hands to another thread, does not wake it: so it looks by itself.
+"""
 
 
 class LoopThread:
@@ -50,6 +57,8 @@ class LoopThread:
         """
         future = self.start(coroutine)
         try:
+            while not future.done():
+                concurrent.futures.wait((future,), WAKE_S)
             return future.result()
         except BaseException:
             future.cancel()

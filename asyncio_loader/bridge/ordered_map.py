@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from asyncio_loader.bridge.loop_thread import WAKE_S
+
 __all__ = ["OrderedThreadMap"]
 
 T = TypeVar("T")
@@ -65,7 +67,7 @@ class OrderedThreadMap(Generic[T, R]):
             while self._next not in self._done:
                 if self._is_closed or self._next == self._end:
                     return None
-                self._changed.wait()
+                self._changed.wait(WAKE_S)
             result, error, size = self._done.pop(self._next)
             self._next += 1
             self._waiting_bytes -= size

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import threading
 import weakref
 from collections.abc import Iterator
@@ -126,3 +127,13 @@ def test_dropping_it_stops_the_fetching(loop_thread: LoopThread) -> None:
 
     assert alive() is None
     assert store.cancelled.wait(timeout=10)
+
+
+@pytest.mark.usefixtures("ctrl_c_raises")
+def test_ctrl_c_gets_through_even_if_its_signal_wakes_another_thread(loop_thread: LoopThread) -> None:
+    feed = open_feed(loop_thread, EchoStore(held="m://late"), ["m://late"])
+
+    with pytest.raises(KeyboardInterrupt):
+        loop_thread.call(lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT))
+        feed.take()
+    feed.close()

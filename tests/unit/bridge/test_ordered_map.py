@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 
 import pytest
@@ -157,3 +158,22 @@ def test_closed_by_one_of_its_own_threads_it_waits_for_nobody() -> None:
     for thread in pool._threads:
         thread.join(timeout=10)
         assert not thread.is_alive()
+
+
+@pytest.mark.usefixtures("ctrl_c_raises")
+def test_ctrl_c_gets_through_even_if_its_signal_wakes_another_thread() -> None:
+    is_made, is_over = threading.Event(), threading.Event()
+
+    def interrupt_the_consumer() -> None:
+        is_made.wait(60)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        is_over.wait(60)
+
+    pool: OrderedThreadMap[int, int] = OrderedThreadMap(
+        interrupt_the_consumer, lambda n: (n, 1), threads=1, budget_bytes=100, budget_items=100
+    )
+    with pytest.raises(KeyboardInterrupt):
+        is_made.set()
+        pool.get()
+    is_over.set()
+    pool.close()

@@ -20,8 +20,10 @@ from asyncio_loader.testing.servers import MotoServer, RcloneServer
 
 # Prints its port and waits to be ended.
 HOLDER = """
-import sys, threading
+import signal, sys, threading
 from asyncio_loader.testing.servers import RcloneServer
+# Also where the tests run in the background and SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with RcloneServer(sys.argv[1]) as server:
     print(server.endpoint_url.rpartition(":")[2], flush=True)
     threading.Event().wait()
