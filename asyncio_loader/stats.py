@@ -40,6 +40,11 @@ class LoaderStats:
         """Share of the time, 0 to 1, that the consumer stood still for data."""
         return self.wait_s / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
+    def __add__(self, other: LoaderStats) -> LoaderStats:
+        """The figures of one after the other: sums, and the larger of the two peaks."""
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        return LoaderStats(**sums | {"peak_window_bytes": max(self.peak_window_bytes, other.peak_window_bytes)})
+
 
 class Counters:
     """The running figures behind a `LoaderStats`.
