@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.stores.local import os_errors, read_file, remove_file, write_file
 
-__all__ = ["DiskBackend", "FilePath", "StorageBackend", "Suffix", "check_list_arguments"]
+if TYPE_CHECKING:
+    from asyncio_loader.fileio.journal import UploadJournal
 
-FilePath = str | Path
-Suffix = str | tuple[str, ...]
+__all__ = ["DiskBackend", "FilePath", "OpenMode", "StorageBackend", "Suffix", "check_list_arguments", "check_mode"]
+
+FilePath: TypeAlias = str | Path
+Suffix: TypeAlias = str | tuple[str, ...]
+OpenMode: TypeAlias = Literal["rb", "wb"]
 
 
 class StorageBackend(ABC):
@@ -46,6 +53,30 @@ class StorageBackend(ABC):
     def put_text(self, obj: str, filepath: FilePath, encoding: str = "utf-8") -> None:
         """Create or replace a text file."""
         self.put(obj.encode(encoding), filepath)
+
+    @contextmanager
+    def open(
+        self, filepath: FilePath, mode: OpenMode = "rb", *, journal: UploadJournal | None = None
+    ) -> Iterator[BinaryIO]:
+        """A binary file for the length of a block.
+
+        ``"rb"`` reads and seeks in one version of the file. ``"wb"`` writes on, without seeking; the file appears
+        when the block is left without an exception, and never otherwise. By one thread at a time.
+
+        Unless a backend does better, all of the file is in memory.
+
+        Args:
+            filepath: the file.
+            mode: ``"rb"`` or ``"wb"``.
+            journal: where uploads are noted, for a backend that has any to be left over.
+        """
+        check_mode(mode)
+        if mode == "rb":
+            yield io.BytesIO(self.get(filepath))
+            return
+        file = _Draft()
+        yield file
+        self.put(file.getbuffer(), filepath)
 
     def remove(self, filepath: FilePath) -> None:
         """Remove a file."""
@@ -94,6 +125,13 @@ class StorageBackend(ABC):
         return NotImplementedError(f"{self.name} cannot {method}")
 
 
+class _Draft(io.BytesIO):
+    """Keeps its content when a wrapper closes it, as `io.TextIOWrapper` does when it is collected."""
+
+    def close(self) -> None:
+        """Nothing: it goes with its last reference."""
+
+
 class DiskBackend(StorageBackend):
     """Local files: plain paths and ``file://``. Missing files raise ObjectNotFound, which is a FileNotFoundError."""
 
@@ -106,6 +144,22 @@ class DiskBackend(StorageBackend):
     def put(self, obj: bytes | memoryview, filepath: FilePath) -> None:
         """See `StorageBackend.put`. Makes missing directories; whole or not at all."""
         write_file(str(filepath), obj)
+
+    @contextmanager
+    def open(
+        self, filepath: FilePath, mode: OpenMode = "rb", *, journal: UploadJournal | None = None
+    ) -> Iterator[BinaryIO]:
+        """See `StorageBackend.open`. Errors of the system become those of this package at opening and at the end."""
+        check_mode(mode)
+        path = _local(filepath)
+        if mode == "wb":
+            with _draft_of(path) as file:
+                yield file
+            return
+        with os_errors(str(filepath)):
+            file = open(path, "rb")  # noqa: SIM115  # closed below, outside of the translation of errors
+        with file:
+            yield file
 
     def remove(self, filepath: FilePath) -> None:
         """See `StorageBackend.remove`. One that is not there is no error."""
@@ -150,6 +204,34 @@ def check_list_arguments(list_dir: bool, suffix: object) -> None:
         raise ConfigError("list_dir must be False when suffix is given")
     if suffix is not None and not isinstance(suffix, str | tuple):
         raise ConfigError(f"suffix must be a string or a tuple of strings, not {suffix!r}")
+
+
+def check_mode(mode: str) -> None:
+    """Refuse every mode but the two."""
+    if mode not in ("rb", "wb"):
+        raise ConfigError(f"open: mode must be 'rb' or 'wb', not {mode!r}")
+
+
+@contextmanager
+def _draft_of(path: str) -> Iterator[BinaryIO]:
+    """A file that takes the place of the one at `path` if the block succeeds, as `stores.local.write_file` does it."""
+    directory, name = os.path.split(path)
+    draft = os.path.join(directory, f".{name[:50]}.{uuid.uuid4().hex}.part")
+    with os_errors(path):
+        if directory:
+            os.makedirs(directory, exist_ok=True)
+        if os.path.isdir(path):
+            raise IsADirectoryError(path)
+        file = open(draft, "xb")  # noqa: SIM115  # closed below, outside of the translation of errors
+    try:
+        with file:
+            yield file
+        with os_errors(path):
+            os.replace(draft, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        raise
 
 
 def _local(filepath: FilePath) -> str:

@@ -8,11 +8,14 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar, overload
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.aws import AwsBackend
-from asyncio_loader.fileio.backends import DiskBackend, FilePath, StorageBackend, Suffix
+from asyncio_loader.fileio.backends import DiskBackend, FilePath, OpenMode, StorageBackend, Suffix
+
+if TYPE_CHECKING:
+    from asyncio_loader.fileio.journal import UploadJournal
 
 __all__ = ["FileClient"]
 
@@ -148,6 +151,12 @@ class FileClient:
     def put_text(self, obj: str, filepath: FilePath, encoding: str = "utf-8") -> None:
         """Create or replace a text file."""
         self.client.put_text(obj, filepath, encoding)
+
+    def open(
+        self, filepath: FilePath, mode: OpenMode = "rb", *, journal: UploadJournal | None = None
+    ) -> AbstractContextManager[BinaryIO]:
+        """A context manager with a binary file. See `StorageBackend.open`."""
+        return self.client.open(filepath, mode, journal=journal)
 
     def remove(self, filepath: FilePath) -> None:
         """Remove a file; one that is not there is no error."""
