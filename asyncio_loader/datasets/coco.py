@@ -14,7 +14,7 @@ from asyncio_loader.coco.index import CocoIndex
 from asyncio_loader.datasets.collate import collate_detection
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.location import Location, join_root, read_file
-from asyncio_loader.errors import ConfigError
+from asyncio_loader.errors import ConfigError, ObjectNotFound
 from asyncio_loader.options import FetchOptions, OnError
 from asyncio_loader.records import Fetched, ObjectRef, Sample
 from asyncio_loader.transforms.base import Compose, PipelineEntry
@@ -63,7 +63,8 @@ class CocoDataset(AsyncIterableDataset):
             img_prefix: directory of the images, likewise.
             pipeline: entries of a config, callables, or a `Compose`.
             data_root: directory that the paths are relative to, unless they are absolute or URIs.
-            classes: names of the wanted categories; the order of the labels is the file's. None: COCO's 80.
+            classes: names of the wanted categories, or a text file with one name per line, read as `ann_file` is but
+                not from under `data_root`; the order of the labels is the annotation file's. None: COCO's 80.
             seg_prefix: directory of the semantic maps.
             filter_empty_gt: leave out images without annotations of the wanted categories.
             test_mode: keep every image, in order, and give the pipeline no annotations.
@@ -89,7 +90,7 @@ class CocoDataset(AsyncIterableDataset):
         self.index = CocoIndex.parse(
             read_file(source, file_client_args),
             source=source,
-            classes=classes,
+            classes=_names_in(classes, file_client_args) if isinstance(classes, str) else classes,
             test_mode=test_mode,
             filter_empty_gt=filter_empty_gt,
             with_masks=_may_need_masks(self.pipeline),
@@ -170,6 +171,16 @@ def _required(path: str | None, name: str) -> str:
     if not isinstance(path, str) or not path:
         raise ConfigError(f"{name} must be a path or URI, not {path!r}")
     return path
+
+
+def _names_in(path: str, file_client_args: Mapping[str, Any] | None) -> list[str]:
+    try:
+        text = read_file(path, file_client_args).decode("utf-8")
+    except (ObjectNotFound, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"classes={path!r} is not a text file with one name per line; for one class say classes=({path!r},)"
+        ) from error
+    return [name.strip() for name in text.splitlines() if name.strip()]
 
 
 def _check_not_empty(index: CocoIndex) -> None:

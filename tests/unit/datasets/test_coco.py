@@ -137,10 +137,17 @@ def test_masks_are_kept_only_for_who_may_want_them(root: Path) -> None:
     assert masks(with_masks) == [[[1.0, 2.0, 20.0, 2.0, 20.0, 20.0]]]
 
 
+def test_classes_may_lie_in_a_file(root: Path) -> None:
+    (root / "names.txt").write_text("cell\n\n dog \n")
+
+    assert make(root, classes=str(root / "names.txt")).CLASSES == ("cell", "dog")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"classes": ("dog",)}, r"train\.json: no image is left.*\(dog\) the file has none|no image is left"),
+        ({"classes": "cell"}, r"classes='cell' is not a text file with one name per line; .* classes=\('cell',\)"),
         ({"ann_file": None}, "ann_file must be a path or URI, not None"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
