@@ -12,7 +12,8 @@ The tree::
     │   ├── ConnectionLost (ConnectionError)
     │   ├── FetchTimeout (TimeoutError)
     │   ├── ShortRead                       the body ended before Content-Length
-    │   └── ChecksumMismatch
+    │   ├── ChecksumMismatch
+    │   └── ObjectChanged                   another version appeared while an object was read in parts
     ├── TransformError                      a transform failed on a sample; the policy `on_error` decides
     │   └── DecodeError                     the bytes are not an image, or a broken one
     ├── TooManyFailures                     the failure budget is used up
@@ -34,6 +35,7 @@ __all__ = [
     "FetchError",
     "FetchTimeout",
     "LoaderError",
+    "ObjectChanged",
     "ObjectNotFound",
     "ServerFault",
     "ShortRead",
@@ -98,6 +100,10 @@ class ShortRead(FetchError):
 
 class ChecksumMismatch(FetchError):
     """The bytes do not have the checksum that the server announced."""
+
+
+class ObjectChanged(FetchError):
+    """Another version of the object appeared while it was read: what came of it so far is of no use."""
 
 
 class TransformError(LoaderError):

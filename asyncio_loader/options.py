@@ -111,7 +111,10 @@ class S3Options:
             virtual for AWS itself, path for any other endpoint and for bucket names that are no host name.
         ca_bundle: PEM file of the authorities to trust. None: ``AWS_CA_BUNDLE``, the profile's, else the system's.
         transport: the client that makes the GETs.
-        part_size_bytes: size of the parts of a multipart upload. 8 MiB, as the AWS SDKs have it.
+        part_size_bytes: size of the parts in which a large object is read and written. 8 MiB, as the AWS SDKs have it.
+            Parts of an upload grow where there would be more of them than S3 takes (see `stores.upload.PartWriter`).
+        parts_in_flight: parts of one object that move at the same time. 8: one connection to S3 carries some
+            85 MB/s, so that eight fill a line of 5 Gbit/s, at the price of 64 MiB of parts.
     """
 
     endpoint_url: str | None = None
@@ -122,6 +125,7 @@ class S3Options:
     ca_bundle: str | None = None
     transport: Transport = "aiohttp"
     part_size_bytes: int = 8 * MIB
+    parts_in_flight: int = 8
 
     def __post_init__(self) -> None:
         for name in ("endpoint_url", "region_name", "profile_name", "ca_bundle"):
@@ -135,6 +139,7 @@ class S3Options:
         _require(self.transport in get_args(Transport), self, "transport", f"one of {get_args(Transport)}")
         # 5 MiB is S3's least size of a part but the last ("Amazon S3 multipart upload limits").
         _require(_is_count(self.part_size_bytes, 5 * MIB), self, "part_size_bytes", "at least 5 MiB, in bytes")
+        _require(_is_count(self.parts_in_flight), self, "parts_in_flight", "a whole number of at least 1")
 
     @classmethod
     def field_names(cls) -> frozenset[str]:

@@ -7,13 +7,24 @@ is this page as code.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from asyncio_loader.records import Buffer
+from asyncio_loader.stores.checksum import Checksum
 
-__all__ = ["Admit", "Entry", "ObjectInfo", "ObjectStore", "WritableStore"]
+__all__ = [
+    "Admit",
+    "Entry",
+    "MultipartStore",
+    "ObjectInfo",
+    "ObjectStore",
+    "Piece",
+    "RangedStore",
+    "WritableStore",
+    "cut_piece",
+]
 
 Admit: TypeAlias = Callable[[int], Awaitable[None]]
 """Called once per GET with the size in bytes of the coming body, before it is read; the body waits for it.
@@ -30,11 +41,13 @@ class ObjectInfo:
         uri: the object.
         size_bytes: its size.
         etag: version of its content without the quotes, or None where the store has none.
+        checksum: of the whole content, where the store keeps one that can be computed here.
     """
 
     uri: str
     size_bytes: int
     etag: str | None = None
+    checksum: Checksum | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,39 @@ class Entry:
     def is_prefix(self) -> bool:
         """True for a common prefix, the object store's idea of a directory."""
         return self.size_bytes is None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some bytes of one version of an object.
+
+    Attributes:
+        data: the bytes.
+        start: place of the first of them in the object, from 0.
+        size_bytes: size of the whole object.
+        etag: the version, for the next `RangedStore.get_range`; None where the store has none.
+        checksum: of the whole object; only with a piece that is all of it, and not verified yet.
+    """
+
+    data: Buffer
+    start: int
+    size_bytes: int
+    etag: str | None = None
+    checksum: Checksum | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """True if this is all of the object."""
+        return self.start == 0 and len(self.data) == self.size_bytes
+
+
+def cut_piece(data: Buffer, start: int, stop: int, etag: str | None, into: memoryview | None) -> Piece:
+    """The piece [start, stop) of a whole object, for stores that have it at hand. Copies only into `into`."""
+    view = memoryview(data)[start:stop]
+    if into is not None:
+        into[: len(view)] = view
+        view = into[: len(view)]
+    return Piece(view, start, len(data), etag)
 
 
 @runtime_checkable
@@ -96,4 +142,59 @@ class WritableStore(ObjectStore, Protocol):
 
     async def delete(self, uri: str) -> None:
         """Remove an object; one that is not there is no error, as on S3. Raises as `get`."""
+        ...
+
+
+@runtime_checkable
+class RangedStore(ObjectStore, Protocol):
+    """Reads objects piece by piece."""
+
+    async def get_range(
+        self, uri: str, start: int, stop: int, *, etag: str | None = None, into: memoryview | None = None
+    ) -> Piece:
+        """The bytes [start, stop), cut at the end of the object: none of them where it ends before `start`.
+
+        One attempt, as `get`. From a server that cannot do ranges, a request from 0 without `into` brings the whole
+        object, which would have to come anyway.
+
+        Args:
+            uri: the object.
+            start: first byte, from 0.
+            stop: the byte behind the last one, above `start`.
+            etag: the version that it must be. None: whichever there is.
+            into: where the bytes go, at least ``stop - start`` of them; the piece's `data` is then the front of it.
+                Cancelled or failed, it leaves anything in there.
+
+        Raises:
+            ObjectChanged: it is another version.
+            FetchError: as `get`.
+        """
+        ...
+
+
+@runtime_checkable
+class MultipartStore(WritableStore, Protocol):
+    """Takes an object in parts, which is there only once it is complete. All of it retries by itself, as `put`."""
+
+    async def create_upload(self, uri: str) -> str:
+        """Begin an upload; its id."""
+        ...
+
+    async def put_part(self, uri: str, upload_id: str, number: int, data: Buffer) -> str:
+        """Send a part; its ETag. `data` must stay as it is until this returns or is cancelled.
+
+        Args:
+            uri: the object.
+            upload_id: from `create_upload`.
+            number: place of the part, from 1 to 10,000.
+            data: all parts but the last must have at least 5 MiB.
+        """
+        ...
+
+    async def complete_upload(self, uri: str, upload_id: str, etags: Sequence[str]) -> None:
+        """Make the object of the parts 1, 2, 3, … whose ETags these are. It replaces another one at once."""
+        ...
+
+    async def abort_upload(self, uri: str, upload_id: str) -> None:
+        """Drop an upload and its parts. One that is gone is no error."""
         ...
