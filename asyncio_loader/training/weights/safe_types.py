@@ -1,0 +1,34 @@
+"""What a checkpoint may hold and still be read without running code: tensors, numpy's values, mmengine's history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mmengine.logging import HistoryBuffer
+
+__all__ = ["safe_types"]
+
+# The reconstructors have moved between numpy's modules, and a file has the name of the numpy that wrote it.
+_NUMPY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
+_DTYPES = "? b B h H i I l L q Q e f d g F D U S"
+
+
+def safe_types() -> list[Any]:
+    """Arguments of `torch.serialization.safe_globals`: what files of OpenMMLab hold besides what torch takes anyway.
+
+    mmengine's own list has the built-in `getattr`, by which a pickle reads any attribute of anything on the list, and
+    knows numpy's functions under their present names only; this one has neither flaw.
+    """
+    functions = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
+    moved = [(function, f"{module}.{name}") for module in _NUMPY_MODULES for name, function in functions.items()]
+    dtypes = [type(np.dtype(code)) for code in _DTYPES.split()]
+    return [*moved, np.ndarray, np.dtype, *dtypes, slice, HistoryBuffer, (_read_statistic, "builtins.getattr")]
+
+
+def _read_statistic(owner: object, name: str) -> object:
+    """A `HistoryBuffer` pickles its methods as ``getattr(HistoryBuffer, "mean")``; nothing else is asked for."""
+    if owner is not HistoryBuffer or name.startswith("_"):
+        # torch reports it like any other type that is not on the list.
+        raise AttributeError(f"getattr of {owner!r}")
+    return getattr(owner, name)
