@@ -109,9 +109,8 @@ class AsyncIterableDataset(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         """Start this process's part of the epoch. Several iterators may be open at once; each has its own engine."""
         worker = get_worker_info()
-        session = Session(self.storage, self.options)
         return self.stream(
-            session,
+            self.open_session(),
             self.batch_size,
             worker=worker.id if worker else 0,
             workers=worker.num_workers if worker else 1,
@@ -133,6 +132,10 @@ class AsyncIterableDataset(IterableDataset[Any]):
             drop_last=self.drop_last,
             ranks=self._rank_and_world().world,
         )
+
+    def open_session(self) -> Session:
+        """What this process needs to fetch, for `stream`: a thread and a store. Whoever opens it closes it."""
+        return Session(self.storage, self.options)
 
     def stream(
         self,

@@ -80,7 +80,7 @@ class Loader:
         if self._stream is not None:
             self._stream.close()
         if self._session is None:
-            self._session = Session(self.dataset.storage, self.dataset.options)
+            self._session = self.dataset.open_session()
             self._pid = os.getpid()
         self._stream = self.dataset.stream(self._session, self.batch_size, threads=self._threads)
         return self._batches(self._stream)

@@ -1,0 +1,174 @@
+"""`PrefetchDataset`: the images of any mmengine dataset, fetched ahead; its pipeline unmodified."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine.registry import DATASETS
+
+from asyncio_loader.datasets.dataset import AsyncIterableDataset
+from asyncio_loader.datasets.session import Session
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.openmmlab.prefetch_images import ImageRefs, S3Only, image_backend, is_on_s3, leaves
+from asyncio_loader.openmmlab.prefetched import offering
+from asyncio_loader.options import FetchOptions, OnError, RetryPolicy, S3Options
+from asyncio_loader.records import Fetched
+
+__all__ = ["PrefetchDataset"]
+
+
+@DATASETS.register_module(force=True)
+class PrefetchDataset(AsyncIterableDataset):
+    """Samples of an mmengine dataset whose images lie on S3, each image fetched before its pipeline runs.
+
+    In a config::
+
+        train_dataloader = dict(
+            batch_size=2, num_workers=2, sampler=None,
+            dataset=dict(type="PrefetchDataset", dataset=dict(type="CocoDataset", …)))
+
+    The sample of index *i* is ``dataset[i]`` of the dataset inside; while that runs, the storage backend ``aws``
+    answers a read of its ``img_path`` with the bytes that are there already. All other reads go the usual way:
+    further files of the sample (masks, depth), images of other indices (Mosaic, MixUp, another try after a None), and
+    paths that are not on S3. So nothing is fetched ahead of a dataset on disk, and it works as before.
+
+    It takes the sampler's place: order, epochs, ranks, workers and errors as in `AsyncIterableDataset`. The epoch is
+    set by `PrefetchHook`, which stands in for mmengine's DistSamplerSeedHook in every Runner. An image that cannot be
+    had never reaches the pipeline, so ``LoadImageFromFile(ignore_empty=True)`` sees none: `on_error` decides.
+
+    Random transforms of OpenMMLab draw from global generators: the order of the samples is the same for any number
+    of workers, the augmentations are not. `dataset.get_data_info` is called in another thread than the pipeline.
+
+    For training and for validation on one rank. mmengine's evaluator takes ``len()``, which for an iterable dataset
+    is the share of one rank, for the number of all results; `PrefetchHook` refuses that on more than one.
+
+    Attributes:
+        dataset: the dataset inside.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        batch_size: int | None = None,
+        shuffle: bool | None = None,
+        seed: int = 0,
+        drop_last: bool = False,
+        on_error: OnError = "raise",
+        options: FetchOptions | Mapping[str, Any] = FetchOptions(),  # noqa: B008 - frozen
+    ) -> None:
+        """Build the dataset inside, reading its annotations, and see where its images are; none is fetched.
+
+        Args:
+            dataset: a dataset, or its dict for mmengine's registry: a BaseDataset or a wrapper of such.
+            batch_size: the dataloader's, which a dataset cannot see. None: `PrefetchHook` fills it in, before the first
+                epoch; for the IterBasedTrainLoop of mmengine 0.10 before the second, since its workers start earlier.
+            shuffle: another order in every epoch. None: unless the dataset inside is in test mode.
+            seed: of the order.
+            drop_last: leave out the last, short step of the epoch; needs `batch_size`.
+            on_error: see `AsyncIterableDataset`.
+            options: how much is fetched at once, per worker; in a config a dict of the fields.
+
+        Raises:
+            ConfigError: an argument is wrong, or the dataset inside has no images, or not one `img_path` per sample.
+        """
+        self.dataset = _built(dataset)
+        if drop_last and batch_size is None:
+            raise ConfigError("PrefetchDataset: drop_last=True needs batch_size, the same as the dataloader's")
+        backend = image_backend(self.dataset)
+        super().__init__(
+            ImageRefs(self.dataset, backend),
+            transform=_RunPipeline(self.dataset),
+            shuffle=not _is_test(self.dataset) if shuffle is None else shuffle,
+            seed=seed,
+            batch_size=1 if batch_size is None else batch_size,
+            drop_last=drop_last,
+            options=_fetch_options(options),
+            storage=backend.options,
+            on_error=on_error,
+        )
+        self._takes_any_batch_size = batch_size is None
+        # A dataset without image paths shall fail where it is written, not in a worker.
+        self.refs[0]
+
+    @property
+    def metainfo(self) -> Any:
+        """The `metainfo` of the dataset inside: names of the classes and the like; mmengine keeps it in checkpoints."""
+        return getattr(self.dataset, "metainfo", {})
+
+    def fit_batch_size(self, batch_size: int | None) -> None:
+        """Take the dataloader's batch size for this one's, unless it has one; before workers start.
+
+        Args:
+            batch_size: samples per batch; None where samples come one by one.
+
+        Raises:
+            ConfigError: this one has another.
+        """
+        wanted = 1 if batch_size is None else batch_size
+        if self._takes_any_batch_size:
+            self.batch_size = wanted
+        elif self.batch_size != wanted:
+            raise ConfigError(
+                f"PrefetchDataset: batch_size={self.batch_size}, but the dataloader's is {batch_size}: the order of "
+                "the samples depends on it, so they must be equal (or leave it out here)"
+            )
+
+    def open_session(self) -> Session:
+        """See `AsyncIterableDataset.open_session`; of this one's store, which leaves what is not on S3 alone."""
+        assert isinstance(self.storage, S3Options)
+        return Session(S3Only(self.storage, self.options), self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class _RunPipeline:
+    """A fetched image → what the dataset inside makes of it."""
+
+    dataset: Any
+
+    def __call__(self, fetched: Fetched) -> Any:
+        uri = fetched.ref.uri
+        with offering({uri: fetched.data} if is_on_s3(uri) else {}):
+            return self.dataset[fetched.index]
+
+
+def _built(dataset: Any) -> Any:
+    built = DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset
+    for name in ("get_data_info", "__getitem__", "__len__"):
+        if not hasattr(built, name):
+            raise ConfigError(
+                f"PrefetchDataset: dataset must be one of mmengine's or its dict; {type(built).__name__} has no {name}"
+            )
+    if hasattr(built, "full_init"):
+        # A lazy one would otherwise be read by every worker.
+        built.full_init()
+    if len(built) == 0:
+        raise ConfigError(f"PrefetchDataset: {type(built).__name__} is empty: there is nothing to load")
+    return built
+
+
+def _is_test(dataset: Any) -> bool:
+    return all(getattr(leaf, "test_mode", False) for leaf in leaves(dataset))
+
+
+def _fetch_options(given: FetchOptions | Mapping[str, Any]) -> FetchOptions:
+    if not isinstance(given, Mapping):
+        return given
+    fields = {**given}
+    if isinstance(fields.get("retry"), Mapping):
+        fields["retry"] = RetryPolicy(**_known(RetryPolicy, fields["retry"], "options.retry"))
+    return FetchOptions(**_known(FetchOptions, fields, "options"))
+
+
+def _known(kind: Any, fields: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    names = [field.name for field in dataclasses.fields(kind)]
+    for name in fields:
+        if name not in names:
+            meant = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {meant[0]!r}?" if meant else f"known: {', '.join(names)}"
+            raise ConfigError(f"PrefetchDataset: {where} has no field {name!r} ({hint})")
+    return fields
