@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable
+from functools import partial
 
-from asyncio_loader.engine.backoff import backoff_s, is_retryable
 from asyncio_loader.errors import FetchError
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Admit, ObjectStore
+from asyncio_loader.stores.retry import retry_calls
 
-__all__ = ["RetryLog", "fetch_object"]
-
-logger = logging.getLogger(__name__)
-
-
-class RetryLog:
-    """Says that something is tried again: one WARNING per kind of error, the rest at DEBUG.
-
-    Hundreds of objects meet the same fault at once; one line tells the user, hundreds would hide it.
-    """
-
-    def __init__(self) -> None:
-        self._seen: set[type[FetchError]] = set()
-
-    def __call__(self, error: FetchError, attempt: int, pause_s: float) -> None:
-        """Note that attempt number `attempt` failed and the next one comes after a pause."""
-        is_new = type(error) not in self._seen
-        self._seen.add(type(error))
-        more = " (more of this kind are logged at DEBUG)" if is_new else ""
-        level = logging.WARNING if is_new else logging.DEBUG
-        logger.log(level, "%s; attempt %d failed, trying again in %.2f s%s", error, attempt, pause_s, more)
+__all__ = ["fetch_object"]
 
 
 class _Rest:
     """An `admit` that knows how long it kept bodies waiting: time that the consumer took, not the server."""
 
-    def __init__(self, admit: Admit | None, clock: Callable[[], float]) -> None:
+    def __init__(self, admit: Admit, clock: Callable[[], float]) -> None:
         self._admit = admit
         self._clock = clock
         self.total_s = 0.0
@@ -47,8 +27,7 @@ class _Rest:
     async def __call__(self, size_bytes: int) -> None:
         started = self._clock()
         try:
-            if self._admit is not None:
-                await self._admit(size_bytes)
+            await self._admit(size_bytes)
         finally:
             self.total_s += self._clock() - started
 
@@ -70,9 +49,8 @@ async def fetch_object(
         uri: the object.
         retry: when to try again and when to give up; time spent in `admit` does not count.
         admit: see `stores.base.Admit`; called once per attempt that gets as far as a body.
-        on_attempt: called with the number of the attempt (from 1) before each GET.
-        on_retry: called with the error, the number of the attempt and the pause in seconds before each pause; see
-            `RetryLog`. None: a `RetryLog` of its own.
+        on_attempt: see `retry_calls`, as the next two.
+        on_retry: a `RetryLog` that many objects share makes one line of what happens to all of them.
         draw: source of the jitter, [0, 1).
 
     Raises:
@@ -81,28 +59,13 @@ async def fetch_object(
 
     Cancelling it cancels the GET under way and starts no other.
     """
-    clock = asyncio.get_running_loop().time
-    rest = _Rest(admit, clock)
-    started = clock()
-    on_retry = on_retry or RetryLog()
-    attempt = 0
-    while True:
-        attempt += 1
-        if on_attempt is not None:
-            on_attempt(attempt)
-        try:
-            return await store.get(uri, admit=None if admit is None else rest), attempt
-        except FetchError as error:
-            elapsed = clock() - started - rest.total_s
-            pause = backoff_s(retry, attempt, draw)
-            if not is_retryable(error) or attempt >= retry.max_attempts or elapsed + pause > retry.deadline_s:
-                raise _given_up(error, uri, attempt, elapsed) from error
-            on_retry(error, attempt, pause)
-        await asyncio.sleep(pause)
-
-
-def _given_up(error: FetchError, uri: str, attempts: int, elapsed_s: float) -> FetchError:
-    said = str(error) if uri in str(error) else f"{uri}: {error}"
-    if attempts > 1:
-        said = f"{said} (gave up after {attempts} attempts in {elapsed_s:.1f} s)"
-    return type(error)(said, key=uri, attempts=attempts, elapsed_s=elapsed_s)
+    rest = None if admit is None else _Rest(admit, asyncio.get_running_loop().time)
+    return await retry_calls(
+        partial(store.get, uri, admit=rest),
+        uri,
+        retry=retry,
+        rested_s=lambda: 0.0 if rest is None else rest.total_s,
+        on_attempt=on_attempt,
+        on_retry=on_retry,
+        draw=draw,
+    )

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from asyncio_loader.engine.fetch import RetryLog, fetch_object
+from asyncio_loader.engine.fetch import fetch_object
 from asyncio_loader.engine.reorder import ReorderBuffer
 from asyncio_loader.engine.window import Credit, SizeEstimate, Window
 from asyncio_loader.errors import FetchError
@@ -14,6 +14,7 @@ from asyncio_loader.options import FetchOptions
 from asyncio_loader.records import Failed, Fetched, ObjectRef, Outcome, Slot
 from asyncio_loader.stats import Counters
 from asyncio_loader.stores.base import ObjectStore
+from asyncio_loader.stores.retry import RetryLog
 
 __all__ = ["Delivery", "Job", "Prefetcher"]
 

@@ -104,7 +104,7 @@ class ObjectStore(Protocol):
         """The whole object, of exactly the announced length.
 
         Raises:
-            FetchError: the subclass that tells why; retryable or not is `engine.backoff.is_retryable`'s to say.
+            FetchError: the subclass that tells why; retryable or not is `stores.backoff.is_retryable`'s to say.
             ConfigError: the URI is not one of this store's, or the options are wrong.
 
         Cancelling it drops the connection it used, if the body was under way, and leaves the store usable.

@@ -10,9 +10,10 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 
-from asyncio_loader.errors import AccessDenied, ConfigError, ObjectNotFound, ServerFault, ShortRead
+from asyncio_loader.errors import AccessDenied, ConfigError, ObjectChanged, ObjectNotFound, ServerFault, ShortRead
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.base import Admit, Entry, ObjectInfo
+from asyncio_loader.stores.allocation import allocate
+from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece
 
 __all__ = ["LocalStore", "os_errors", "read_file", "remove_file", "write_file"]
 
@@ -30,12 +31,23 @@ class LocalStore:
         """See `ObjectStore.get`."""
         if admit is not None:
             # The size by a call of its own: a file held open between two hops would leak when cancelled.
-            await admit(await asyncio.to_thread(_size, uri))
+            await admit((await asyncio.to_thread(_status, uri)).st_size)
         return await asyncio.to_thread(read_file, uri)
 
     async def head(self, uri: str) -> ObjectInfo:
         """See `ObjectStore.head`."""
-        return ObjectInfo(uri, await asyncio.to_thread(_size, uri))
+        status = await asyncio.to_thread(_status, uri)
+        return ObjectInfo(uri, status.st_size, _etag(status))
+
+    async def get_range(
+        self, uri: str, start: int, stop: int, *, etag: str | None = None, into: memoryview | None = None
+    ) -> Piece:
+        """See `RangedStore.get_range`.
+
+        The version is the file's time of change, size and inode: what is written twice within one tick of the file
+        system's clock, in place and in the same size, goes unseen. Cancelled, the thread may still write to `into`.
+        """
+        return await asyncio.to_thread(_read_range, uri, start, stop, etag, into)
 
     async def list(self, uri: str, *, recursive: bool = True) -> AsyncIterator[Entry]:
         """See `ObjectStore.list`.
@@ -134,13 +146,32 @@ def remove_file(uri: str) -> None:
         os.unlink(_path(uri))
 
 
-def _size(uri: str) -> int:
+def _read_range(uri: str, start: int, stop: int, etag: str | None, into: memoryview | None) -> Piece:
+    with os_errors(uri), open(_path(uri), "rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        length = max(0, min(stop, status.st_size) - start)
+        target = allocate(length) if into is None else into[:length]
+        come_bytes = 0
+        while come_bytes < length and (n := os.preadv(file.fileno(), [target[come_bytes:]], start + come_bytes)):
+            come_bytes += n
+        # What was written in the meantime shows in the time afterwards.
+        version = _etag(os.fstat(file.fileno()))
+    if etag not in (None, version) or version != _etag(status):
+        raise ObjectChanged(f"{uri}: another version has taken its place while it was read", key=uri)
+    return Piece(target, start, status.st_size, version)
+
+
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
+
+
+def _status(uri: str) -> os.stat_result:
     path = _path(uri)
     with os_errors(uri):
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    return status.st_size
+    return status
 
 
 def _scan(prefix: str, start: str = "") -> tuple[tuple[int, int], list[Entry]]:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, ObjectStore, WritableStore
+from asyncio_loader.stores.base import (
+    Admit,
+    Entry,
+    MultipartStore,
+    ObjectInfo,
+    ObjectStore,
+    Piece,
+    RangedStore,
+    WritableStore,
+    cut_piece,
+)
 
 __all__ = ["StoreRouter", "scheme_of"]
 
@@ -53,6 +63,16 @@ class StoreRouter:
         """See `ObjectStore.get`."""
         return await self.store_of(uri).get(uri, admit=admit)
 
+    async def get_range(
+        self, uri: str, start: int, stop: int, *, etag: str | None = None, into: memoryview | None = None
+    ) -> Piece:
+        """See `RangedStore.get_range`. A store of yours that cannot do it is one that "cannot do ranges"."""
+        store = self.store_of(uri)
+        if isinstance(store, RangedStore):
+            return await store.get_range(uri, start, stop, etag=etag, into=into)
+        data = await store.get(uri)
+        return cut_piece(data, start, len(data) if start == 0 and into is None else stop, None, into)
+
     async def head(self, uri: str) -> ObjectInfo:
         """See `ObjectStore.head`."""
         return await self.store_of(uri).head(uri)
@@ -68,6 +88,22 @@ class StoreRouter:
     async def delete(self, uri: str) -> None:
         """See `WritableStore.delete`."""
         await self._writable(uri).delete(uri)
+
+    async def create_upload(self, uri: str) -> str:
+        """See `MultipartStore.create_upload`."""
+        return await self._multipart(uri).create_upload(uri)
+
+    async def put_part(self, uri: str, upload_id: str, number: int, data: Buffer) -> str:
+        """See `MultipartStore.put_part`."""
+        return await self._multipart(uri).put_part(uri, upload_id, number, data)
+
+    async def complete_upload(self, uri: str, upload_id: str, etags: Sequence[str]) -> None:
+        """See `MultipartStore.complete_upload`."""
+        await self._multipart(uri).complete_upload(uri, upload_id, etags)
+
+    async def abort_upload(self, uri: str, upload_id: str) -> None:
+        """See `MultipartStore.abort_upload`."""
+        await self._multipart(uri).abort_upload(uri, upload_id)
 
     async def aclose(self) -> None:
         """See `ObjectStore.aclose`. Closes a store of yours, too: it may serve again afterwards."""
@@ -97,6 +133,12 @@ class StoreRouter:
         store = self.store_of(uri)
         if not isinstance(store, WritableStore):
             raise ConfigError(f"{uri}: {store!r} only reads")
+        return store
+
+    def _multipart(self, uri: str) -> MultipartStore:
+        store = self.store_of(uri)
+        if not isinstance(store, MultipartStore):
+            raise ConfigError(f"{uri}: {store!r} takes no object in parts")
         return store
 
     def _make(self, scheme: str, uri: str) -> ObjectStore:

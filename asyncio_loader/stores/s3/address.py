@@ -18,7 +18,7 @@ from yarl import URL
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import Addressing
 
-__all__ = ["AWS_DOMAINS", "Address", "Endpoint", "encode_key", "parse_uri"]
+__all__ = ["AWS_DOMAINS", "Address", "Endpoint", "encode_key", "parse_object", "parse_uri"]
 
 AWS_DOMAINS = {
     "aws": "amazonaws.com",
@@ -33,6 +33,8 @@ AWS_DOMAINS = {
 """Domain of the services in each of Amazon's partitions (``dnsSuffix`` in botocore's ``endpoints.json``)."""
 
 _PREFIX = "s3://"
+# "Naming Amazon S3 objects", Amazon S3 User Guide.
+_MAX_KEY_BYTES = 1024
 # Wider than S3's rules of today, for old buckets and for other servers; narrow enough that it is one path segment.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{2,254}")
 # One label: a dot would need a certificate for two levels of subdomains, which S3 does not have.
@@ -50,6 +52,8 @@ def parse_uri(uri: str) -> tuple[str, str]:
     if not uri.startswith(_PREFIX):
         raise ConfigError(f"{uri!r} is no S3 URI: it must look like s3://bucket/key")
     bucket, _, key = uri[len(_PREFIX) :].partition("/")
+    if not bucket:
+        raise ConfigError(f"{uri!r} names no bucket: it must look like s3://bucket/key")
     if not _BUCKET.fullmatch(bucket):
         raise ConfigError(
             f"{uri!r}: {bucket!r} is no bucket name: 3 to 255 letters, digits, '.', '-' or '_', beginning with a letter"
@@ -58,12 +62,24 @@ def parse_uri(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
+def parse_object(uri: str) -> tuple[str, str]:
+    """Bucket and key of an object.
+
+    Raises:
+        ConfigError: the URI names no object, or none that S3 could have.
+    """
+    bucket, key = parse_uri(uri)
+    if not key:
+        raise ConfigError(f"{uri!r} names a bucket, not an object")
+    size_bytes = len(_utf8(key))
+    if size_bytes > _MAX_KEY_BYTES:
+        raise ConfigError(f"{uri}: the key has {size_bytes} bytes of UTF-8, S3 takes no more than {_MAX_KEY_BYTES}")
+    return bucket, key
+
+
 def encode_key(key: str) -> str:
     """The key as it stands in a request line and in the string to sign."""
-    try:
-        return quote(key, safe="/-._~")
-    except UnicodeEncodeError:
-        raise ConfigError(f"the key {key!r} is not Unicode text: S3 keys are UTF-8") from None
+    return quote(_utf8(key), safe="/-._~")
 
 
 class Address(NamedTuple):
@@ -124,9 +140,7 @@ class Endpoint:
         Raises:
             ConfigError: the URI names no object, or its bucket cannot stand in a host name as `addressing` wants it.
         """
-        bucket, key = parse_uri(uri)
-        if not key:
-            raise ConfigError(f"{uri!r} names a bucket, not an object")
+        bucket, key = parse_object(uri)
         if self.is_virtual(bucket):
             host, path = f"{bucket}.{self.host}", f"{self.base_path}/{encode_key(key)}"
         else:
@@ -142,6 +156,13 @@ class Endpoint:
                 f"bucket {bucket!r} is no host name: S3Options.addressing must be 'auto' or 'path' for it"
             )
         return self.addressing == "virtual"
+
+
+def _utf8(key: str) -> bytes:
+    try:
+        return key.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"the key {key!r} is not Unicode text: S3 keys are UTF-8") from None
 
 
 def _is_ip(host: str) -> bool:

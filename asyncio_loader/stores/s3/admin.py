@@ -1,4 +1,4 @@
-"""Everything that is not the hot path, through aioboto3: list, put, delete, buckets.
+"""Everything that carries no bytes of objects, through aioboto3: list, delete, uploads, buckets.
 
 botocore retries these itself (a listing could not go on from outside), as often as the policy allows.
 """
@@ -6,7 +6,8 @@ botocore retries these itself (a listing could not go on from outside), as often
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
@@ -20,12 +21,10 @@ from botocore.credentials import ReadOnlyCredentials
 
 from asyncio_loader.errors import ConfigError, ConnectionLost, FetchError, FetchTimeout, LoaderError, ObjectNotFound
 from asyncio_loader.options import RetryPolicy, S3Options
-from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Entry
-from asyncio_loader.stores.s3.address import Endpoint, parse_uri
+from asyncio_loader.stores.s3.address import Endpoint, parse_object, parse_uri
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.faults import Answer, error_of
-from asyncio_loader.stores.s3.multipart import put_parts
 from asyncio_loader.stores.s3.site import Site
 
 __all__ = ["Admin"]
@@ -37,14 +36,13 @@ class Admin:
     Args:
         site: where it is.
         credentials: None for anonymous requests.
-        options: for the size of parts and the profile.
+        options: for the profile.
         timeouts: of connections; `max_attempts` is botocore's number of tries.
     """
 
     def __init__(self, site: Site, credentials: Credentials | None, options: S3Options, timeouts: RetryPolicy) -> None:
         self._site = site
         self._credentials = credentials
-        self._part_bytes = options.part_size_bytes
         self._profile_name = options.profile_name
         self._timeouts = timeouts
         self._client: Any = None
@@ -74,33 +72,49 @@ class Admin:
             return False
         return bool(page.get("Contents"))
 
-    async def put(self, uri: str, data: Buffer) -> None:
-        """See `WritableStore.put`. Above the size of a part it goes up in parts, several at a time."""
-        bucket, key = self._object(uri)
+    async def create_upload(self, uri: str) -> str:
+        """See `MultipartStore.create_upload`."""
+        bucket, key = parse_object(uri)
         client = await self._open()
         with self._errors(uri):
-            if len(data) <= self._part_bytes:
-                await client.put_object(Bucket=bucket, Key=key, Body=bytes(data))
-            else:
-                await put_parts(client, bucket, key, data, part_bytes=self._part_bytes)
+            return str((await client.create_multipart_upload(Bucket=bucket, Key=key))["UploadId"])
+
+    async def complete_upload(self, uri: str, upload_id: str, etags: Sequence[str]) -> None:
+        """See `MultipartStore.complete_upload`."""
+        bucket, key = parse_object(uri)
+        client = await self._open()
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+        with self._errors(uri):
+            try:
+                await client.complete_multipart_upload(
+                    Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
+                )
+            except botocore.exceptions.ClientError as error:
+                # An earlier try may have got through, and its answer been lost.
+                if _code(error) != "NoSuchUpload" or await self._etag(uri) != _etag_of_parts(etags):
+                    raise
+
+    async def abort_upload(self, uri: str, upload_id: str) -> None:
+        """See `MultipartStore.abort_upload`."""
+        bucket, key = parse_object(uri)
+        client = await self._open()
+        with self._errors(uri):
+            try:
+                await client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+            except botocore.exceptions.ClientError as error:
+                if _code(error) != "NoSuchUpload":
+                    raise
 
     async def delete(self, uri: str) -> None:
         """See `WritableStore.delete`."""
-        bucket, key = self._object(uri)
+        bucket, key = parse_object(uri)
         client = await self._open()
         with self._errors(uri):
             await client.delete_object(Bucket=bucket, Key=key)
 
     async def has_object(self, uri: str) -> bool:
         """True if there is this very object."""
-        bucket, key = self._object(uri)
-        client = await self._open()
-        try:
-            with self._errors(uri):
-                await client.head_object(Bucket=bucket, Key=key)
-        except ObjectNotFound:
-            return False
-        return True
+        return await self._etag(uri) is not None
 
     async def has_bucket(self, uri: str) -> bool:
         """True if the URI's bucket exists and may be looked at. Needs the permission to list it."""
@@ -123,7 +137,7 @@ class Admin:
             try:
                 await client.create_bucket(Bucket=bucket, **place)
             except botocore.exceptions.ClientError as error:
-                if error.response.get("Error", {}).get("Code") != "BucketAlreadyOwnedByYou":
+                if _code(error) != "BucketAlreadyOwnedByYou":
                     raise
 
     async def aclose(self) -> None:
@@ -131,11 +145,15 @@ class Admin:
         self._client = None
         await self._resources.aclose()
 
-    def _object(self, uri: str) -> tuple[str, str]:
-        bucket, key = parse_uri(uri)
-        if not key:
-            raise ConfigError(f"{uri!r} names a bucket, not an object")
-        return bucket, key
+    async def _etag(self, uri: str) -> str | None:
+        """The object's version; None if there is no object."""
+        bucket, key = parse_object(uri)
+        client = await self._open()
+        try:
+            with self._errors(uri):
+                return str((await client.head_object(Bucket=bucket, Key=key)).get("ETag", "")).strip('"')
+        except ObjectNotFound:
+            return None
 
     async def _open(self) -> Any:
         async with self._opening:
@@ -159,9 +177,20 @@ class Admin:
         try:
             yield
         except botocore.exceptions.ClientError as error:
-            raise error_of(uri, _answer(error), region=self._site.region) from error
+            action = f"s3:{_ACTIONS.get(error.operation_name, error.operation_name)}"
+            raise error_of(uri, _answer(error), region=self._site.region, action=action) from error
         except botocore.exceptions.BotoCoreError as error:
             raise _error_of_botocore(uri, error, self._site.endpoint.url) from error
+
+
+# The permissions whose names are not the operations' ("Actions, resources, and condition keys for Amazon S3").
+_ACTIONS = {
+    "CompleteMultipartUpload": "PutObject",
+    "CreateMultipartUpload": "PutObject",
+    "HeadBucket": "ListBucket",
+    "HeadObject": "GetObject",
+    "ListObjectsV2": "ListBucket",
+}
 
 
 class _Provider:
@@ -212,10 +241,23 @@ def _entries(bucket: str, page: dict[str, Any]) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.uri.encode())
 
 
+def _code(error: botocore.exceptions.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _etag_of_parts(etags: Sequence[str]) -> str:
+    """What S3 calls an object of these parts: the MD5 of their MD5s, and their number."""
+    try:
+        digests = b"".join(bytes.fromhex(etag.strip('"')) for etag in etags)
+    except ValueError:
+        return ""
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(etags)}"
+
+
 def _answer(error: botocore.exceptions.ClientError) -> Answer:
     about = error.response.get("Error", {})
     meta = error.response.get("ResponseMetadata", {})
-    code = str(about.get("Code", ""))
+    code = _code(error)
     status = int(meta.get("HTTPStatusCode") or (code if code.isdigit() else 0))
     region = meta.get("HTTPHeaders", {}).get("x-amz-bucket-region") or about.get("Region", "")
     message = " ".join(str(about.get("Message", "")).split())[:200]

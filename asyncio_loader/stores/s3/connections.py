@@ -1,4 +1,4 @@
-"""The connections that GETs run on: their session, their timers, and what can go wrong on the way.
+"""The connections that objects come and go on: their session, their timers, and what can go wrong on the way.
 
 aiohttp's exceptions end here; botocore's end in `admin`.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any
@@ -33,29 +32,33 @@ TRANSPORT_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError)
 """All that a request through aiohttp raises because of network or server. OSError covers TimeoutError."""
 
 _PHASES = {
-    "connect_timeout_s": "no connection to",
-    "first_byte_timeout_s": "no answer from",
-    "stall_timeout_s": "no further byte from",
+    "connection": ("connect_timeout_s", "no connection to"),
+    "head": ("first_byte_timeout_s", "no answer from"),
+    "bytes": ("stall_timeout_s", "no further byte from"),
+    "room": ("stall_timeout_s", "no further byte taken by"),
 }
 
 
 class PhaseClock:
-    """The one timer of a GET: first for the connection, then for the head, then for each gap in the body.
+    """The one timer of a request: first for the connection, then for the head, then for each gap in the body.
+
+    A body that is sent comes before the head: `expect_room` at each step of it.
 
     An async context manager that raises TimeoutError out of its block when a phase lasts too long. aiohttp's own
     timeouts don't fit: `sock_read` is one figure for head and body, and would count the time that the window keeps a
     body waiting.
     """
 
-    __slots__ = ("_loop", "_phase", "_timeouts", "_timer", "_token", "is_cut")
+    __slots__ = ("_loop", "_phase", "_timeouts", "_timer", "_token", "is_cut", "is_over")
 
     _token: Token[PhaseClock]
 
     def __init__(self, timeouts: RetryPolicy) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeouts = timeouts
-        self._phase = "connect_timeout_s"
+        self._phase = "connection"
         self.is_cut = False
+        self.is_over = False
         self._timer = asyncio.timeout(timeouts.connect_timeout_s)
 
     async def __aenter__(self) -> PhaseClock:
@@ -66,16 +69,21 @@ class PhaseClock:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.is_over = True
         _running_clock.reset(self._token)
         await self._timer.__aexit__(kind, error, trace)
 
     def expect_head(self) -> None:
         """The connection stands: the head must come within `first_byte_timeout_s`."""
-        self._expect("first_byte_timeout_s", self._timeouts.first_byte_timeout_s)
+        self._expect("head", self._timeouts.first_byte_timeout_s)
 
     def expect_bytes(self) -> None:
         """The next bytes of the body must come within `stall_timeout_s`."""
-        self._expect("stall_timeout_s", self._timeouts.stall_timeout_s)
+        self._expect("bytes", self._timeouts.stall_timeout_s)
+
+    def expect_room(self) -> None:
+        """The server must take the next bytes of the body that is sent within `stall_timeout_s`."""
+        self._expect("room", self._timeouts.stall_timeout_s)
 
     def rest(self) -> None:
         """Nothing is wanted from the server now."""
@@ -83,23 +91,22 @@ class PhaseClock:
 
     def cut(self) -> None:
         """End the block now, from outside: aiohttp lets a body wait for ever when its session closes."""
-        # A timer that went off already cannot be set again, and need not.
-        with suppress(RuntimeError):
-            self._set_timer(self._loop.time())
+        self._set_timer(self._loop.time())
         self.is_cut = True
 
     def describe(self, endpoint: str) -> str:
         """What did not come in time."""
-        limit_s = getattr(self._timeouts, self._phase)
-        return f"{_PHASES[self._phase]} {endpoint} within {limit_s:g} s ({self._phase})"
+        option, what = _PHASES[self._phase]
+        return f"{what} {endpoint} within {getattr(self._timeouts, option):g} s ({option})"
 
     def _expect(self, phase: str, limit_s: float) -> None:
         self._phase = phase
         self._set_timer(self._loop.time() + limit_s)
 
     def _set_timer(self, when_s: float | None) -> None:
-        # What was cut stays so, even if its task runs once more before the timer does.
-        if not self.is_cut:
+        # What was cut stays so, even if its task runs once more before the timer does; and a body may still be on its
+        # way to a server that has refused it.
+        if not (self.is_cut or self.is_over or self._timer.expired()):
             self._timer.reschedule(when_s)
 
 
@@ -116,7 +123,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def open_session(tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
-    """A session for signed GETs on the running loop; `tls` is None for plain http.
+    """A session for signed requests on the running loop; `tls` is None for plain http.
 
     Nothing is added to a request that its signature does not know: no cookies, no automatic headers, no redirects.
     Proxies of the environment (``HTTPS_PROXY``) and ``.netrc`` are not looked at. The number of connections is the
@@ -131,7 +138,7 @@ def open_session(tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         timeout=aiohttp.ClientTimeout(),
         auto_decompress=False,
         read_bufsize=_READ_BUFFER_BYTES,

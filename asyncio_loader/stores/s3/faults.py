@@ -18,6 +18,7 @@ from asyncio_loader.errors import (
     FetchError,
     FetchTimeout,
     LoaderError,
+    ObjectChanged,
     ObjectNotFound,
     ServerFault,
     ShortRead,
@@ -62,8 +63,15 @@ def parse_answer(status: int, reason: str, headers: Mapping[str, str], body: byt
     return Answer(status, code, _field(text, "Message"), headers.get(_REGION_HEADER, "") or _field(text, "Region"))
 
 
-def error_of(uri: str, answer: Answer, *, region: str) -> LoaderError:
-    """The error that an answer means; `region` is the one the request was signed for."""
+def error_of(uri: str, answer: Answer, *, region: str, action: str = "") -> LoaderError:
+    """The error that an answer means.
+
+    Args:
+        uri: what the request was about.
+        answer: what came.
+        region: the one the request was signed for.
+        action: the permission it needs, as policies name it: ``s3:PutObject``.
+    """
     label = f"HTTP {answer.status} {answer.code}".rstrip()
     if _is_elsewhere(answer, region):
         there = f"is in region {answer.region!r}" if answer.region else "is in another region or at another endpoint"
@@ -74,7 +82,20 @@ def error_of(uri: str, answer: Answer, *, region: str) -> LoaderError:
     if answer.code == "InvalidBucketName":
         return ConfigError(f"{uri}: the server takes no such bucket name ({label})")
     kind, what, advice = _BY_CODE.get(answer.code) or _by_status(answer)
+    if (kind, what, advice) == _NO_PERMISSION:
+        advice = _permission_advice(action)
     return kind(f"{uri}: {what} ({label}){'; ' if advice else ''}{advice}", key=uri)
+
+
+def _permission_advice(action: str) -> str:
+    """Only what reads an object is also refused because the object is not there."""
+    advice = f"the credentials may not do this ({action})" if action else "the credentials may not do this"
+    if action not in ("", "s3:GetObject"):
+        return advice
+    return (
+        f"{advice}, or the object does not exist and they may not list the bucket"
+        " (for a public bucket: S3Options.anonymous)"
+    )
 
 
 def _is_elsewhere(answer: Answer, region: str) -> bool:
@@ -106,14 +127,10 @@ _ELSEWHERE = frozenset(
     }
 )
 
-_NO_PERMISSION = (
-    AccessDenied,
-    "access denied",
-    "the credentials may not do this, or the object does not exist and they may not list the bucket"
-    " (for a public bucket: S3Options.anonymous)",
-)
+_NO_PERMISSION = (AccessDenied, "access denied", "")
 _EXPIRED = (AccessDenied, "the session token is expired or not valid", "renew the credentials (aws sso login, …)")
 _THROTTLED = (Throttled, "the server asks for fewer requests", "")
+_CHANGED = (ObjectChanged, "another version has taken its place while it was read", "")
 _SLOW_REQUEST = (FetchTimeout, "the server waited too long for the request", "")
 
 _BY_CODE: dict[str, tuple[type[FetchError], str, str]] = {
@@ -154,6 +171,9 @@ _BY_CODE: dict[str, tuple[type[FetchError], str, str]] = {
     "TooManyRequests": _THROTTLED,
     "BandwidthLimitExceeded": _THROTTLED,
     "RequestTimeout": _SLOW_REQUEST,
+    "PreconditionFailed": _CHANGED,
+    "EntityTooLarge": (FetchError, "the object or part is larger than the server takes", ""),
+    "EntityTooSmall": (FetchError, "a part is smaller than the server takes", "look at S3Options.part_size_bytes"),
     "IncompleteBody": (ShortRead, "the server got less than was announced", ""),
     "BadDigest": (ChecksumMismatch, "the server got other bytes than were sent", ""),
     "XAmzContentSHA256Mismatch": (ChecksumMismatch, "the server got other bytes than were sent", ""),
@@ -164,5 +184,6 @@ _BY_STATUS: dict[int, tuple[type[FetchError], str, str]] = {
     403: _NO_PERMISSION,
     404: (ObjectNotFound, "no such object or bucket", ""),
     408: _SLOW_REQUEST,
+    412: _CHANGED,
     429: _THROTTLED,
 }

@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 for GET and HEAD. Pure, and about 4 µs per request.
+"""AWS Signature Version 4 for the requests that carry objects. Pure, and about 4 µs per request.
 
 Source: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API Reference. botocore's signer makes the same
 signatures (a test holds us to that) in some 200 µs.
@@ -12,10 +12,13 @@ import time
 from collections.abc import Mapping
 from typing import NoReturn
 
-__all__ = ["EMPTY_SHA256", "Keys", "Signer"]
+__all__ = ["EMPTY_SHA256", "UNSIGNED_PAYLOAD", "Keys", "Signer"]
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 """Hash of the empty body that every GET and HEAD has."""
+
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+"""In place of the hash of a body that TLS protects."""
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -51,7 +54,7 @@ class Signer:
         self._second = -1
         self._stamp = self._day = self._scope = ""
         self._day_key = b""
-        self._fixed = {"x-amz-content-sha256": EMPTY_SHA256}
+        self._fixed: dict[str, str] = {}
         self._signed_names = "host;x-amz-content-sha256;x-amz-date"
         if keys.token is not None:
             self._fixed["x-amz-security-token"] = keys.token
@@ -66,25 +69,27 @@ class Signer:
         now_s: float,
         query: str = "",
         extra: Mapping[str, str] | None = None,
+        body_sha256: str = EMPTY_SHA256,
     ) -> dict[str, str]:
         """The headers to send.
 
         Args:
-            method: ``GET`` or ``HEAD``; the body is empty.
+            method: ``GET``, ``HEAD`` or ``PUT``.
             host: the Host header, which must go out as it is here.
             path: percent-encoded, as in the request line.
             now_s: seconds since 1970, of a clock within 15 minutes of the server's.
             query: encoded and sorted by name, as in the request line.
             extra: more headers to send and sign: lower-case names, values of ASCII without line ends.
+            body_sha256: hash of the body in hexadecimal, or `UNSIGNED_PAYLOAD`.
         """
         self._set_time(int(now_s))
-        headers = {"host": host, **self._fixed, "x-amz-date": self._stamp}
+        headers = {"host": host, "x-amz-content-sha256": body_sha256, **self._fixed, "x-amz-date": self._stamp}
         names = self._signed_names
         if extra:
             headers.update(extra)
             names = ";".join(sorted(headers))
         lines = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in names.split(";"))
-        request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{EMPTY_SHA256}"
+        request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{body_sha256}"
         text = f"{_ALGORITHM}\n{self._stamp}\n{self._scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
         signature = hmac.digest(self._day_key, text.encode(), "sha256").hex()
         headers["authorization"] = (

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 from asyncio_loader.errors import LoaderError
 from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.base import Admit, Entry, ObjectInfo
+from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece
 from asyncio_loader.stores.s3.admin import Admin
 from asyncio_loader.stores.s3.connections import open_session
 from asyncio_loader.stores.s3.credentials import Credentials
+from asyncio_loader.stores.s3.exchange import Exchange
 from asyncio_loader.stores.s3.objects import ObjectReader
 from asyncio_loader.stores.s3.site import open_tls, resolve_site
+from asyncio_loader.stores.s3.writes import ObjectWriter
+from asyncio_loader.stores.upload import put_in_parts
 
 __all__ = ["S3Store"]
 
@@ -28,8 +31,8 @@ class S3Store:
 
     Args:
         options: where S3 is and who asks.
-        timeouts: the timeouts of connections; its retries are used for `list`, `put` and `delete` alone.
-        max_connections: GETs and HEADs at the same time; more wait their turn, without a timeout.
+        timeouts: the timeouts of connections; its retries are used for all but `get`, `get_range` and `head`.
+        max_connections: GETs, HEADs and PUTs at the same time; more wait their turn, without a timeout.
     """
 
     def __init__(
@@ -44,6 +47,12 @@ class S3Store:
         """See `ObjectStore.get`."""
         return await (await self._parts()).reader.get(uri, admit)
 
+    async def get_range(
+        self, uri: str, start: int, stop: int, *, etag: str | None = None, into: memoryview | None = None
+    ) -> Piece:
+        """See `RangedStore.get_range`."""
+        return await (await self._parts()).reader.get_range(uri, start, stop, etag, into)
+
     async def head(self, uri: str) -> ObjectInfo:
         """See `ObjectStore.head`."""
         return await (await self._parts()).reader.head(uri)
@@ -54,8 +63,30 @@ class S3Store:
             yield entry
 
     async def put(self, uri: str, data: Buffer) -> None:
-        """See `WritableStore.put`. In parts above `S3Options.part_size_bytes`."""
-        await (await self._parts()).admin.put(uri, data)
+        """See `WritableStore.put`. In parts above `S3Options.part_size_bytes`, several at a time."""
+        options = self._options
+        if len(data) <= options.part_size_bytes:
+            await (await self._parts()).writer.put(uri, data)
+        else:
+            await put_in_parts(
+                self, uri, data, part_bytes=options.part_size_bytes, parts_in_flight=options.parts_in_flight
+            )
+
+    async def create_upload(self, uri: str) -> str:
+        """See `MultipartStore.create_upload`."""
+        return await (await self._parts()).admin.create_upload(uri)
+
+    async def put_part(self, uri: str, upload_id: str, number: int, data: Buffer) -> str:
+        """See `MultipartStore.put_part`."""
+        return await (await self._parts()).writer.put_part(uri, upload_id, number, data)
+
+    async def complete_upload(self, uri: str, upload_id: str, etags: Sequence[str]) -> None:
+        """See `MultipartStore.complete_upload`."""
+        await (await self._parts()).admin.complete_upload(uri, upload_id, etags)
+
+    async def abort_upload(self, uri: str, upload_id: str) -> None:
+        """See `MultipartStore.abort_upload`."""
+        await (await self._parts()).admin.abort_upload(uri, upload_id)
 
     async def delete(self, uri: str) -> None:
         """See `WritableStore.delete`."""
@@ -100,7 +131,9 @@ class S3Store:
 
 
 class _Parts(NamedTuple):
+    exchange: Exchange
     reader: ObjectReader
+    writer: ObjectWriter
     admin: Admin
 
 
@@ -131,7 +164,7 @@ class _Link:
                 site, botocore_session = await asyncio.to_thread(resolve_site, options)
                 tls = await asyncio.to_thread(open_tls, site)
                 credentials = None if options.anonymous else Credentials(botocore_session, site.profile)
-                reader = ObjectReader(
+                exchange = Exchange(
                     open_session(tls),
                     site.endpoint,
                     site.region,
@@ -139,14 +172,19 @@ class _Link:
                     timeouts=self._timeouts,
                     max_connections=self._max_connections,
                 )
-                self.parts = _Parts(reader, Admin(site, credentials, options, self._timeouts))
+                self.parts = _Parts(
+                    exchange,
+                    ObjectReader(exchange),
+                    ObjectWriter(exchange, self._timeouts),
+                    Admin(site, credentials, options, self._timeouts),
+                )
             return self.parts
 
     async def aclose(self) -> None:
         """Close what is open."""
         parts, self.parts = self.parts, None
         if parts is not None:
-            await parts.reader.aclose()
+            await parts.exchange.aclose()
             await parts.admin.aclose()
 
 

@@ -113,7 +113,7 @@ async def test_an_error_that_names_the_key_does_not_name_it_twice() -> None:
 async def test_one_warning_per_kind_of_error_says_that_it_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     store = ScriptedStore(ConnectionLost(f"{URI}: reset"), ConnectionLost("reset"), ServerFault("500"), b"data")
 
-    with caplog.at_level("DEBUG", logger="asyncio_loader.engine.fetch"):
+    with caplog.at_level("DEBUG", logger="asyncio_loader.stores.retry"):
         await fetch(store)
 
     assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG", "WARNING"]

@@ -29,9 +29,15 @@ def test_a_uri_splits_at_the_first_slash(uri: str, parts: tuple[str, str]) -> No
     assert parse_uri(uri) == parts
 
 
+@pytest.mark.parametrize("uri", ["s3://", "s3:///key"])
+def test_a_uri_without_a_bucket_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{uri}' names no bucket: it must look like s3://bucket/key"):
+        parse_uri(uri)
+
+
 @pytest.mark.parametrize(
     "uri",
-    ["s3://", "s3:///key", "s3://ab/key", "s3://../key", "s3://a b/key", "s3://user@host/key", "s3://arn:aws:s3:x/key"],
+    ["s3://ab/key", "s3://../key", "s3://a b/key", "s3://user@host/key", "s3://arn:aws:s3:x/key"],
 )
 def test_an_impossible_bucket_is_refused(uri: str) -> None:
     with pytest.raises(ConfigError, match="is no bucket name"):

@@ -40,7 +40,7 @@ async def test_a_server_that_is_not_there_is_named(wire: Wire) -> None:
     store = wire.store("http://127.0.0.1:1", ONCE)
 
     with pytest.raises(ConnectionLost, match=r"s3://bucket/key: cannot reach http://127\.0\.0\.1:1; .*endpoint_url"):
-        await store.put("s3://bucket/key", b"")
+        await store.delete("s3://bucket/key")
 
 
 async def test_a_silent_server_times_out(wire: Wire) -> None:

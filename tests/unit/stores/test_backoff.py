@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from asyncio_loader import errors
-from asyncio_loader.engine.backoff import backoff_s, is_retryable
+from asyncio_loader.stores.backoff import backoff_s, is_retryable
 from asyncio_loader.options import RetryPolicy
 
 

@@ -1,0 +1,145 @@
+"""Answers to a request for a part of an object (RFC 9110, section 14)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import NamedTuple, get_args
+
+from aiohttp import ClientResponse
+
+from asyncio_loader.errors import ObjectChanged, ServerFault, ShortRead
+from asyncio_loader.stores.allocation import allocate
+from asyncio_loader.stores.base import Piece
+from asyncio_loader.stores.checksum import Algorithm, Checksum
+from asyncio_loader.stores.s3.connections import PhaseClock
+
+__all__ = ["RangeRequest", "checksum_of", "etag_of", "read_range"]
+
+_SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_NO_SPAN = re.compile(r"bytes \*/(\d+)")
+
+
+class RangeRequest(NamedTuple):
+    """What was asked for; see `RangedStore.get_range`."""
+
+    uri: str
+    start: int
+    stop: int
+    etag: str | None
+    into: memoryview | None
+
+
+async def read_range(wanted: RangeRequest, response: ClientResponse, clock: PhaseClock, _: object) -> Piece:
+    """The piece that an answer with status 206, 200 or 416 means.
+
+    Raises:
+        ObjectChanged: it is of another version.
+        ServerFault: the server sends another range than it was asked for, or does not tell which.
+        ShortRead: the body is shorter than it should be.
+    """
+    etag = etag_of(response.headers)
+    if wanted.etag is not None and etag is not None and etag != wanted.etag and response.status != 416:
+        # A server that does not know If-Match.
+        raise ObjectChanged(f"{wanted.uri}: another version has taken its place while it was read", key=wanted.uri)
+    if response.status == 416:
+        return Piece(b"", wanted.start, _size_behind(wanted, response), etag)
+    if response.status == 200:
+        return await _read_out_of_whole(wanted, response, clock, etag)
+    size_bytes = _check_span(wanted, response)
+    stop = min(wanted.stop, size_bytes)
+    data = await _read_into_place(wanted, response, clock, stop - wanted.start)
+    is_whole = len(data) == size_bytes
+    return Piece(data, wanted.start, size_bytes, etag, checksum_of(response.headers) if is_whole else None)
+
+
+def etag_of(headers: Mapping[str, str]) -> str | None:
+    """The version, without quotes."""
+    return headers.get("ETag", "").removeprefix("W/").strip('"') or None
+
+
+def checksum_of(headers: Mapping[str, str]) -> Checksum | None:
+    """The checksum of the whole object.
+
+    One "composite" is made of the checksums of its parts, and its value ends in their number ("Checking object
+    integrity", Amazon S3 User Guide). On an answer with a part of the object it is anybody's guess whose the value is:
+    S3 may send the part's, rclone sends the object's.
+    """
+    if headers.get("x-amz-checksum-type", "") == "COMPOSITE":
+        return None
+    for algorithm in get_args(Algorithm):
+        value = headers.get(f"x-amz-checksum-{algorithm}", "")
+        if value and "-" not in value:
+            try:
+                return Checksum(algorithm, base64.b64decode(value, validate=True))
+            except binascii.Error:
+                return None
+    return None
+
+
+def _size_behind(wanted: RangeRequest, response: ClientResponse) -> int:
+    """Size of an object that ends before the range. Of an empty one every range is unsatisfiable."""
+    match = _NO_SPAN.fullmatch(response.headers.get("Content-Range", ""))
+    size_bytes = int(match[1]) if match else 0
+    if wanted.start < size_bytes or (match is None and wanted.start > 0):
+        raise ServerFault(f"{wanted.uri}: the server refuses the range from byte {wanted.start} on", key=wanted.uri)
+    return size_bytes
+
+
+def _check_span(wanted: RangeRequest, response: ClientResponse) -> int:
+    """Size of the whole object, if the range is the one that was asked for."""
+    told = response.headers.get("Content-Range", "")
+    match = _SPAN.fullmatch(told)
+    if match:
+        first, last, size_bytes = (int(number) for number in match.groups())
+        if first == wanted.start and last + 1 == min(wanted.stop, size_bytes):
+            return size_bytes
+    asked = f"bytes {wanted.start}-{wanted.stop - 1}"
+    raise ServerFault(f"{wanted.uri}: the server was asked for {asked} and sends {told!r}", key=wanted.uri)
+
+
+async def _read_into_place(
+    wanted: RangeRequest, response: ClientResponse, clock: PhaseClock, size_bytes: int
+) -> memoryview:
+    """The body, each of its pieces copied once, to where it belongs."""
+    target = allocate(size_bytes) if wanted.into is None else wanted.into[:size_bytes]
+    come_bytes = 0
+    clock.expect_bytes()
+    while piece := await response.content.readany():
+        end = come_bytes + len(piece)
+        if end > size_bytes:
+            raise ServerFault(f"{wanted.uri}: more than the {size_bytes} bytes of the range came", key=wanted.uri)
+        target[come_bytes:end] = piece
+        come_bytes = end
+        clock.expect_bytes()
+    if come_bytes < size_bytes:
+        raise ShortRead(f"{wanted.uri}: {come_bytes} of {size_bytes} bytes came", key=wanted.uri)
+    return target
+
+
+async def _read_out_of_whole(
+    wanted: RangeRequest, response: ClientResponse, clock: PhaseClock, etag: str | None
+) -> Piece:
+    """The server does not do ranges and sends everything: all of it, or what was asked for out of it."""
+    size_bytes = response.content_length
+    if size_bytes is None:
+        raise ServerFault(f"{wanted.uri}: the server does not tell the size (no Content-Length)", key=wanted.uri)
+    if wanted.start == 0 and (wanted.into is None or size_bytes <= len(wanted.into)):
+        data = await _read_into_place(wanted, response, clock, size_bytes)
+        return Piece(data, 0, size_bytes, etag, checksum_of(response.headers))
+    start, stop = (min(place, size_bytes) for place in (wanted.start, wanted.stop))
+    target = allocate(stop - start) if wanted.into is None else wanted.into[: stop - start]
+    come_bytes = 0
+    clock.expect_bytes()
+    # The rest is left on the wire, and the connection with it.
+    while come_bytes < stop and (piece := await response.content.readany()):
+        part = piece[max(0, start - come_bytes) : stop - come_bytes]
+        place = max(0, come_bytes - start)
+        target[place : place + len(part)] = part
+        come_bytes += len(piece)
+        clock.expect_bytes()
+    if come_bytes < stop:
+        raise ShortRead(f"{wanted.uri}: {come_bytes} of {size_bytes} bytes came", key=wanted.uri)
+    return Piece(target, start, size_bytes, etag)
