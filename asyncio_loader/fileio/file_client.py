@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar, overload
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.aws import AwsBackend
 from asyncio_loader.fileio.backends import DiskBackend, FilePath, OpenMode, StorageBackend, Suffix
+from asyncio_loader.fileio.http import HttpBackend
+from asyncio_loader.fileio.memory import MemoryBackend
 
 if TYPE_CHECKING:
     from asyncio_loader.fileio.journal import UploadJournal
@@ -27,9 +29,10 @@ _URI = re.compile(r"(?:[^/]*:)?([A-Za-z][A-Za-z0-9+.\-]*)://")
 class FileClient:
     """Reads and writes files by the name of a backend or by the prefix of their URI.
 
-    Backends are ``disk`` and ``aws`` (also ``s3``); prefixes are ``file`` and ``s3``. The same arguments give the same
-    object, in every thread; it is live in no process until used there, and pickles and copies to itself. The
-    dictionaries below are the dialect's and process-wide; register backends before threads use them.
+    Backends are ``disk``, ``aws`` (also ``s3``), ``http`` and ``memory``; prefixes are ``file``, ``s3``, ``http``,
+    ``https`` and ``memory``. The same arguments give the same object, in every thread; it is live in no process until
+    used there, and pickles and copies to itself. The dictionaries below are the dialect's and process-wide; register
+    backends before threads use them.
 
     Args:
         backend: the name of a backend; wins over `prefix`. Without either: ``disk``.
@@ -40,8 +43,20 @@ class FileClient:
         ConfigError: no such backend, prefix or argument.
     """
 
-    _backends: ClassVar[dict[str, type[StorageBackend]]] = {"disk": DiskBackend, "aws": AwsBackend, "s3": AwsBackend}
-    _prefixes: ClassVar[dict[str, type[StorageBackend]]] = {"file": DiskBackend, "s3": AwsBackend}
+    _backends: ClassVar[dict[str, type[StorageBackend]]] = {
+        "disk": DiskBackend,
+        "aws": AwsBackend,
+        "s3": AwsBackend,
+        "http": HttpBackend,
+        "memory": MemoryBackend,
+    }
+    _prefixes: ClassVar[dict[str, type[StorageBackend]]] = {
+        "file": DiskBackend,
+        "s3": AwsBackend,
+        "http": HttpBackend,
+        "https": HttpBackend,
+        "memory": MemoryBackend,
+    }
     _instances: ClassVar[dict[str, FileClient]] = {}
 
     _arguments: tuple[str | None, str | None, dict[str, Any]]
@@ -118,6 +133,8 @@ class FileClient:
         if not inspect.isclass(backend) or not issubclass(backend, StorageBackend):
             raise ConfigError(f"backend {name!r} must be a subclass of StorageBackend, not {backend!r}")
         wanted = (prefixes,) if isinstance(prefixes, str) else tuple(prefixes or ())
+        if not all(isinstance(word, str) for word in (name, *wanted)):
+            raise ConfigError(f"name and prefixes of a backend must be strings, not {name!r} and {prefixes!r}")
         taken = [name] * (name in cls._backends) + [f"{prefix}://" for prefix in wanted if prefix in cls._prefixes]
         if taken and not force:
             raise ConfigError(f"{', '.join(taken)} is registered already; force=True replaces it")
@@ -144,9 +161,13 @@ class FileClient:
         """The content of a text file."""
         return self.client.get_text(filepath, encoding)
 
-    def put(self, obj: bytes | memoryview, filepath: FilePath) -> None:
-        """Create or replace a file: whole or not at all."""
-        self.client.put(obj, filepath)
+    def put(self, obj: bytes | memoryview, filepath: FilePath, *, journal: UploadJournal | None = None) -> None:
+        """Create or replace a file: whole or not at all. The journal notes an upload in parts."""
+        if journal is None:
+            self.client.put(obj, filepath)
+            return
+        with self.client.open(filepath, "wb", journal=journal) as file:
+            file.write(obj)
 
     def put_text(self, obj: str, filepath: FilePath, encoding: str = "utf-8") -> None:
         """Create or replace a text file."""

@@ -7,13 +7,15 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncio_loader.errors import ConfigError, FetchError
+from asyncio_loader.fileio.aws import AwsBackend
+from asyncio_loader.fileio.objects import ObjectBackend
 from asyncio_loader.stores.local import os_errors
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Upload:
 
     uri: str
     upload_id: str
-    storage: dict[str, Any] = field(default_factory=dict, hash=False)
+    storage: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class UploadJournal:
@@ -66,8 +68,8 @@ class UploadJournal:
         """Where it lies."""
         return self._path
 
-    def begin(self, upload: Upload) -> None:
-        """Note that an upload was created. On the disk when this returns.
+    def begin(self, uri: str, upload_id: str, storage: Mapping[str, Any] | None = None) -> None:
+        """Note that an upload was created; see `Upload`. On the disk when this returns.
 
         Raises:
             FetchError: the file cannot be written, as `stores.local.os_errors` has it.
@@ -78,8 +80,8 @@ class UploadJournal:
                 self._lock_fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
                 # Waits for no longer than another process reads the file.
                 fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
-            self._open.add(upload.upload_id)
-            _append(self._lock_fd, {"begun": asdict(upload)})
+            self._open.add(upload_id)
+            _append(self._lock_fd, {"begun": asdict(Upload(uri, upload_id, dict(storage or {})))})
 
     def end(self, upload_id: str) -> None:
         """Note that an upload was completed or aborted. One that this object has not begun is passed over."""
@@ -149,9 +151,6 @@ class UploadJournal:
             os.close(fd)
 
     def _abort(self, upload: Upload, client: FileClient | None) -> bool:
-        from asyncio_loader.fileio.aws import AwsBackend
-        from asyncio_loader.fileio.objects import ObjectBackend
-
         backend = AwsBackend(**upload.storage) if client is None else client.client
         if not isinstance(backend, ObjectBackend):
             raise ConfigError(f"{self._path}: {backend!r} knows no uploads that could be aborted")

@@ -63,11 +63,11 @@ def test_one_get_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv(name, value)
         backend = AwsBackend(endpoint_url=simulator.endpoint_url)
         backend.get(simulator.uri("a"))
-        with backend.get_local_path(simulator.uri("a")):
-            pass
+        with backend.get_local_path(simulator.uri("a")), backend.open(simulator.uri("a")) as file:
+            file.read()
         backend.close()
 
-        assert [(request.method, request.status) for request in simulator.requests()] == [("GET", 200)] * 2
+        assert [(request.method, request.status) for request in simulator.requests()] == [("GET", 206)] * 3
 
 
 def test_what_is_put_is_there_until_it_is_removed(aws: AwsBackend) -> None:
@@ -90,6 +90,7 @@ def test_what_is_put_is_there_until_it_is_removed(aws: AwsBackend) -> None:
         ("data/dir2/dir3/", True, False, True),
         ("data/di", False, False, False),
         ("data", True, False, True),
+        ("data/dir1/", True, False, True),
         ("s3://files", True, False, True),
         ("s3://no-such-bucket", False, False, False),
         ("s3://no-such-bucket-either/a", False, False, False),
@@ -107,7 +108,14 @@ def test_files_and_directories_are_told_apart(
         (("s3://b/dir", "file"), "s3://b/dir/file"),
         (("s3://b/dir/", "file"), "s3://b/dir/file"),
         (("s3://b", "dir", "file"), "s3://b/dir/file"),
+        (("s3://b/dir", "/file"), "s3://b/dir/file"),
+        (("s3://b\\dir", "sub\\file"), "s3://b/dir/sub/file"),
         (("local/dir", "file"), "s3://bucket/x/dir/file"),
+        (("local", "local", "file"), "s3://bucket/x/local/file"),
+        (("s3://b/dir", "local/file"), "s3://b/dir/local/file"),
+        (("s3://b/dir", "s3://c/file"), "s3://c/file"),
+        (("local/dir/",), "s3://bucket/x/dir"),
+        (("other", "file"), "other/file"),
     ],
 )
 def test_paths_are_joined_by_one_slash(parts: tuple[str, ...], joined: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from asyncio_loader import FileClient
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.aws import AwsBackend
 from asyncio_loader.fileio.backends import DiskBackend, FilePath, StorageBackend
+from asyncio_loader.fileio.http import HttpBackend
+from asyncio_loader.fileio.journal import UploadJournal
+from asyncio_loader.fileio.memory import MemoryBackend
 
 
 class EchoBackend(StorageBackend):
@@ -44,6 +48,11 @@ def _registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ({"backend": "s3"}, AwsBackend),
         ({"prefix": "s3"}, AwsBackend),
         ({"prefix": "file"}, DiskBackend),
+        ({"backend": "http"}, HttpBackend),
+        ({"prefix": "http"}, HttpBackend),
+        ({"prefix": "https"}, HttpBackend),
+        ({"backend": "memory"}, MemoryBackend),
+        ({"prefix": "memory"}, MemoryBackend),
         ({"backend": "disk", "prefix": "s3"}, DiskBackend),
     ],
 )
@@ -59,8 +68,13 @@ def test_backend_wins_over_prefix_and_disk_is_the_default(arguments: dict[str, s
     ("arguments", "words"),
     [
         ({"backend": "awz"}, "there is no backend 'awz' (did you mean 'aws'?)"),
-        ({"backend": "petrel"}, "there is no backend 'petrel' (known: aws, disk, s3)"),
-        ({"prefix": "http"}, "there is no prefix 'http' (known: file, s3)"),
+        ({"backend": "petrel"}, "there is no backend 'petrel' (known: aws, disk, http, memory, s3)"),
+        ({"prefix": "gs"}, "there is no prefix 'gs' (known: file, http, https, memory, s3)"),
+        (
+            {"backend": "http", "timeout": 5},
+            "backend 'http' (HttpBackend): got an unexpected keyword argument 'timeout'",
+        ),
+        ({"backend": "memory", "endpoint_url": "x"}, "backend 'memory' (MemoryBackend): got an unexpected keyword"),
         ({"backend": "disk", "path_mapping": {}}, "backend 'disk' (DiskBackend): got an unexpected keyword argument"),
         ({"backend": "aws", "profile": "x"}, "did you mean 'profile_name'?"),
     ],
@@ -150,6 +164,22 @@ def test_force_replaces_names_prefixes_and_clients() -> None:
 
 
 @pytest.mark.usefixtures("_registry")
+def test_what_is_half_taken_leaves_nothing_behind() -> None:
+    with pytest.raises(ConfigError, match="s3:// is registered already"):
+        FileClient.register_backend("own", EchoBackend, prefixes=["own", "s3"])
+
+    with pytest.raises(ConfigError, match="there is no backend 'own'"):
+        FileClient("own")
+
+
+@pytest.mark.usefixtures("_registry")
+@pytest.mark.parametrize("names", [{"name": 5}, {"name": "own", "prefixes": [5]}])
+def test_names_and_prefixes_are_strings(names: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="must be strings"):
+        FileClient.register_backend(backend=EchoBackend, **names)
+
+
+@pytest.mark.usefixtures("_registry")
 @pytest.mark.parametrize("backend", [5, dict, EchoBackend()])
 def test_what_is_no_backend_is_refused(backend: object) -> None:
     with pytest.raises(ConfigError, match="must be a subclass of StorageBackend"):
@@ -175,6 +205,52 @@ def test_every_call_reaches_the_backend(disk_tree: str) -> None:
     client.remove(new)
 
     assert not client.exists(new)
+
+
+def test_threads_that_ask_at_once_get_one_client() -> None:
+    begin, clients = threading.Barrier(8), []
+
+    def ask() -> None:
+        begin.wait()
+        clients.append(FileClient("aws", path_mapping={"data": "s3://bucket/at-once"}))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(clients) == 8
+    assert len(set(map(id, clients))) == 1
+
+
+def test_a_file_of_ones_own_backend_opens() -> None:
+    kept: dict[str, bytes] = {}
+
+    class DictBackend(StorageBackend):
+        def get(self, filepath: FilePath) -> bytes:
+            return kept[str(filepath)]
+
+        def put(self, obj: bytes | memoryview, filepath: FilePath) -> None:
+            kept[str(filepath)] = bytes(obj)
+
+    backend = DictBackend()
+    with backend.open("a", "wb") as file:
+        file.write(b"12")
+        file.close()
+        assert kept == {}
+    with backend.open("a") as file:
+        assert file.read() == b"12"
+    with pytest.raises(KeyError), backend.open("b", "wb"):
+        raise KeyError
+
+    assert kept == {"a": b"12"}
+
+
+def test_put_with_a_journal_writes_the_same(disk_tree: str, tmp_path: Path) -> None:
+    FileClient("disk").put(b"1", f"{disk_tree}/new", journal=UploadJournal(tmp_path / "journal"))
+
+    assert Path(disk_tree, "new").read_bytes() == b"1"
 
 
 def test_the_config_of_the_tutorial_reads(s3_tree: str) -> None:

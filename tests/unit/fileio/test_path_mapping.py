@@ -62,6 +62,7 @@ def test_mapping_twice_is_mapping_once(mapping: dict[str, str], path: str) -> No
         ({"data": 5}, "must be a dict of paths to URIs, not 'data': 5"),
         ({"": "s3://b"}, "is empty"),
         ({"./": "s3://b"}, "is empty"),
+        ({"s3://a": "s3://b"}, "path_mapping: 's3://a' is a URI, and URIs are never mapped"),
         ({"data": "/mnt/data"}, "path_mapping['data'] must be a URI"),
     ],
 )
