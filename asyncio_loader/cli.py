@@ -23,6 +23,9 @@ _OK, _FAILED, _BAD_USAGE, _INTERRUPTED = 0, 1, 2, 130
 # A backward pass or a matrix product cannot be interrupted; on a CPU it may take seconds.
 _PATIENCE_S = 1.5
 
+# Then what was asked for by `_InterruptDeadline.before_end` has this long: copying a log takes a few requests.
+_LAST_ACTS_S = 3.0
+
 # Extra to install for a package that a command does not find.
 _EXTRAS = {"mmengine": "train", "torchvision": "train", "pycocotools": "train", "rich": "train", "moto": "demo"}
 
@@ -38,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
-        with _InterruptDeadline():
+        with _InterruptDeadline() as deadline:
+            arguments.before_kill = deadline.before_end
             return command(arguments)
     except KeyboardInterrupt:
         _say("interrupted")
@@ -115,7 +119,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         metavar="k=v",
         help="override entries of the config: data.samples_per_gpu=4 'data.train.pipeline.2.img_scale=(640,480)'",
     )
-    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the work directory")
+    parser.add_argument("--resume", action="store_true", help="continue from this run's last checkpoint")
     parser.set_defaults(command=_train)
 
 
@@ -140,7 +144,7 @@ def _train(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, parse_cfg_options(arguments.cfg_options))
     from asyncio_loader.training.runner import train
 
-    train(config, work_dir=arguments.work_dir, resume=arguments.resume)
+    train(config, work_dir=arguments.work_dir, resume=arguments.resume, before_kill=arguments.before_kill)
     return _OK
 
 
@@ -160,15 +164,24 @@ class _InterruptDeadline:
     is seen here by its wake-up byte, in a thread that no native call stops. Main thread only; elsewhere a no-op.
     """
 
-    def __enter__(self) -> None:
+    def __init__(self) -> None:
+        self._last_acts: list[Callable[[], None]] = []
+
+    def before_end(self, act: Callable[[], None]) -> None:
+        """Have something done, in a thread and within `_LAST_ACTS_S`, before the process is ended from here."""
+        self._last_acts.append(act)
+
+    def __enter__(self) -> _InterruptDeadline:
         self._pipe: tuple[int, int] | None = None
         if threading.current_thread() is not threading.main_thread():
-            return
+            return self
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
         self._before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
-        self._thread = threading.Thread(target=_watch, args=(self._pipe[0],), name="interrupt-deadline", daemon=True)
+        arguments = (self._pipe[0], self._last_acts)
+        self._thread = threading.Thread(target=_watch, args=arguments, name="interrupt-deadline", daemon=True)
         self._thread.start()
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         if self._pipe is None:
@@ -180,15 +193,30 @@ class _InterruptDeadline:
         os.close(reading)
 
 
-def _watch(reading: int) -> None:
+def _watch(reading: int, last_acts: list[Callable[[], None]]) -> None:
     """Wait for an interrupt, then for the end of the pipe. Other signals pass."""
     while signals := os.read(reading, 1):
         if signals[0] == signal.SIGINT:
             ready, _, _ = select.select([reading], [], [], _PATIENCE_S)
             if not ready:
-                _die()
+                _die(last_acts)
 
 
-def _die() -> NoReturn:
-    os.write(sys.stderr.fileno(), b"asyncio-loader: interrupted\n")
+def _die(last_acts: list[Callable[[], None]]) -> NoReturn:
+    said: list[str] = []
+
+    def act() -> None:
+        for last_act in last_acts:
+            try:
+                last_act()
+            except LoaderError as error:
+                said.append(f" ({' '.join(str(error).split())})")
+
+    # Not in this thread, because nobody knows how long it takes.
+    thread = threading.Thread(target=act, name="last-acts", daemon=True)
+    thread.start()
+    thread.join(_LAST_ACTS_S)
+    if thread.is_alive():
+        said.append(" (there was no time to copy the log: it stays where it is)")
+    os.write(sys.stderr.fileno(), f"asyncio-loader: interrupted{''.join(said)}\n".encode())
     os._exit(_INTERRUPTED)

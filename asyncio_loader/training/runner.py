@@ -1,4 +1,4 @@
-"""A config becomes a run: data from wherever it lies, a model, mmengine's Runner around them."""
+"""A config becomes a run: data, weights and results wherever they lie, a model, mmengine's Runner around them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,16 +18,22 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
 
 from asyncio_loader.datasets.loader import Loader
-from asyncio_loader.errors import ConfigError
+from asyncio_loader.errors import ConfigError, LoaderError
+from asyncio_loader.fileio.journal import UploadJournal
 from asyncio_loader.stats import LoaderStats
+from asyncio_loader.training.checkpoints import CheckpointHook
 from asyncio_loader.training.datasets import annotation_reader, build_dataset, build_loader, check_classes
+from asyncio_loader.training.destinations import Destination, check_destinations
 from asyncio_loader.training.evaluation import CocoMetric
 from asyncio_loader.training.hooks import EpochHook, ThroughputHook
+from asyncio_loader.training.log_files import LogShipment
 from asyncio_loader.training.loops import IterationLoop
 from asyncio_loader.training.model import FasterRCNN, build_model
+from asyncio_loader.training.out_dirs import check_writable
+from asyncio_loader.training.resume import ResumableRunner, find_last_checkpoint
 from asyncio_loader.training.run_log import relay_log
 from asyncio_loader.training.translate import RunPlan, translate
-from asyncio_loader.training.weights import load_pretrained
+from asyncio_loader.training.weights import load_pretrained, read_checkpoint
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -35,13 +41,17 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingReport", "train"]
 
+_LOG = logging.getLogger(__name__)
+
+_DEFAULT_FILENAMES = {True: "epoch_{}.pth", False: "iter_{}.pth"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
     """What came of a run.
 
     Attributes:
-        work_dir: where checkpoints and logs are.
+        work_dir: where checkpoints and logs are, as far as the config wants them nowhere else.
         losses: total loss of every step, those before a resume included.
         metrics: the last evaluation, ``bbox_mAP`` and so on; empty without one.
         detections: predictions of the last evaluation; see `CocoMetric`.
@@ -58,10 +68,23 @@ class TrainingReport:
 
 
 @dataclass(slots=True)
+class _Places:
+    """What a run writes, and what it goes on from."""
+
+    directory: Path
+    regular: Destination
+    best: Destination
+    logs: list[Destination]
+    resumed: str | None
+    resumed_by: str
+
+
+@dataclass(slots=True)
 class _Parts:
     """What a run is made of."""
 
     plan: RunPlan
+    places: _Places
     model: FasterRCNN
     train_loader: Loader
     val_loader: Loader | None
@@ -75,32 +98,38 @@ def train(
     resume: bool = False,
     hooks: Sequence[Hook] = (),
     console: TextIO | None = None,
+    before_kill: Callable[[Callable[[], None]], None] | None = None,
 ) -> TrainingReport:
     """Train what a config describes, on a GPU if there is one, else on the CPU.
 
     Args:
         config: from `load_config`.
         work_dir: checkpoints and logs go there. None: the config's `work_dir`, else ``work_dirs/<name of the config>``.
-        resume: continue from the last checkpoint in `work_dir`, if there is one.
+        resume: continue from the last checkpoint of this `work_dir`, if there is one; without a work directory, as on
+            another machine, from the newest one in the directory that `checkpoint_config.out_dir` makes.
         hooks: mmengine hooks of yours.
         console: where log lines go besides the log file. None: standard output.
+        before_kill: is given a function that copies the log, to be called from any thread before the process is ended
+            in a way that does not unwind this function. Not called where the config wants no copies.
 
     Raises:
         ConfigError: something in the config is wrong; names the config file, the dotted path and the value.
-        LoaderError: data could not be had; see `asyncio_loader.errors`.
+        LoaderError: data could not be had, or results not be written; see `asyncio_loader.errors`. A checkpoint whose
+            upload failed lies in the work directory then, and logs stay there; the message says so.
 
-    However it ends, an interrupt included, connections, threads and log files of the run are closed then.
-    It seeds the global generators of random, numpy and torch.
+    However it ends, an interrupt included, connections, threads and log files of the run are closed then, and the log
+    has been copied to where the config wants it. It seeds the global generators of random, numpy and torch.
     """
     directory = Path(work_dir or config.get("work_dir") or Path("work_dirs", _stem(config)))
     with relay_log(logging.INFO) as relay, contextlib.ExitStack() as stack:
         with _named(config.filename):
             # First of all: it would be a pity to find out after the data has been read.
-            _check_directory(directory)
-            parts = _prepare(config.to_dict(), stack)
-        runner = _build_runner(config, parts, directory, resume, hooks, console)
+            check_writable(directory, "work_dir")
+            parts = _prepare(config.to_dict(), directory, resume, stack)
+        runner = _build_runner(config, parts, hooks, console)
         stack.callback(_close_log, runner)
         relay.attach(runner.logger)
+        stack.enter_context(_shipped(_plan_shipment(config, parts, runner), runner, before_kill))
         start_s = time.monotonic()
         runner.train()
         losses = runner.message_hub.get_scalar("train/loss").data[0]
@@ -114,52 +143,61 @@ def train(
         )
 
 
-def _check_directory(directory: Path) -> None:
-    """It is, or can be made, a directory to write to. Makes nothing: a wrong config leaves no trace."""
-    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise ConfigError(f"work_dir {str(directory)!r}: {there} is not a directory")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"work_dir {str(directory)!r}: {there} is not writable")
-
-
 def _stem(config: Config) -> str:
     return Path(config.filename).stem if config.filename else "run"
 
 
-def _prepare(config: Mapping[str, Any], stack: contextlib.ExitStack) -> _Parts:
+def _prepare(config: Mapping[str, Any], directory: Path, resume: bool, stack: contextlib.ExitStack) -> _Parts:
     """Everything that can be wrong with a config is found here, before the first step. Loaders close with `stack`."""
     plan = translate(config)
     if "model" not in config:
         raise ConfigError("model is missing")
+    places = _find_places(plan, directory, resume)
     # The Runner seeds too, but only after the model has been given its first weights.
     set_random_seed(**plan.randomness)
     model = build_model(config["model"])
-    if plan.load_from and not plan.is_resumed:
+    if plan.load_from and not places.resumed:
         load_pretrained(model, plan.load_from, path="load_from")
     seed = plan.randomness["seed"]
     train_set = build_dataset(config, "train", seed=seed, batch_size=plan.batch_size)
     check_classes(train_set, model.class_count)
     train_loader = stack.enter_context(build_loader(train_set, plan.batch_size, plan.thread_count))
     if plan.val_interval is None:
-        return _Parts(plan, model, train_loader, None, None)
+        return _Parts(plan, places, model, train_loader, None, None)
     val_set = build_dataset(config, "val", seed=seed, batch_size=plan.batch_size)
     val_loader = stack.enter_context(build_loader(val_set, plan.batch_size, plan.thread_count))
     metric = CocoMetric(val_set.index, annotation_reader(config, val_set, "val"))
-    return _Parts(plan, model, train_loader, val_loader, metric)
+    return _Parts(plan, places, model, train_loader, val_loader, metric)
 
 
-def _build_runner(
-    config: Config, parts: _Parts, directory: Path, resume: bool, hooks: Sequence[Hook], console: TextIO | None
-) -> Runner:
-    plan = parts.plan
+def _find_places(plan: RunPlan, directory: Path, resume: bool) -> _Places:
+    """Check where results go, clear up what a killed run left there, and find the checkpoint to go on from."""
+    journal = UploadJournal(directory / "uploads.jsonl")
+    regular = Destination.under(plan.checkpoint_dir, directory, journal)
+    best = Destination.under(plan.best_dir, directory, journal)
+    logs = [Destination.under(output.out_dir, directory, journal) for output in plan.logs]
+    check_destinations([regular, best, *logs])
+    for upload in journal.abort_leftovers():
+        _LOG.info("aborted an upload to %s that an earlier run left unfinished", upload.uri)
+    places = _Places(directory, regular, best, logs, None, "resume_from")
+    if resume:
+        filename = plan.checkpoints.filename if plan.checkpoints else _DEFAULT_FILENAMES[plan.schedule.by_epoch]
+        places.resumed, places.resumed_by = find_last_checkpoint(directory, regular, filename), "resume"
+    if places.resumed is None and plan.is_resumed:
+        places.resumed, places.resumed_by = plan.load_from, "resume_from"
+    return places
+
+
+def _build_runner(config: Config, parts: _Parts, hooks: Sequence[Hook], console: TextIO | None) -> Runner:
+    plan, places = parts.plan, parts.places
     schedule = plan.schedule
     evaluates = parts.val_loader is not None
     # mmengine's console handler keeps the stream that is standard output when it is made.
     with contextlib.redirect_stdout(console) if console else contextlib.nullcontext():
-        return Runner(
+        return ResumableRunner(
+            read=lambda uri: read_checkpoint(uri, path=places.resumed_by, trusted=plan.trusted_checkpoints),
             model=parts.model,
-            work_dir=str(directory),
+            work_dir=str(places.directory),
             train_dataloader=parts.train_loader,
             train_cfg={"type": EpochBasedTrainLoop if schedule.by_epoch else IterationLoop, **plan.train_cfg},
             val_dataloader=parts.val_loader,
@@ -167,10 +205,10 @@ def _build_runner(
             val_evaluator=Evaluator([parts.metric]) if evaluates else None,
             optim_wrapper=schedule.optim_wrapper,
             param_scheduler=schedule.param_scheduler,
-            default_hooks=plan.default_hooks,
+            default_hooks=_default_hooks(plan, places),
             custom_hooks=[*([EpochHook()] if schedule.by_epoch else []), ThroughputHook(), *hooks, *plan.custom_hooks],
-            load_from=plan.load_from if plan.is_resumed else None,
-            resume=plan.is_resumed or resume,
+            load_from=places.resumed,
+            resume=places.resumed is not None,
             env_cfg={"mp_cfg": _process_settings(plan)},
             log_processor=_log_processor(plan),
             log_level=plan.log_level,
@@ -181,6 +219,49 @@ def _build_runner(
         )
 
 
+def _default_hooks(plan: RunPlan, places: _Places) -> dict[str, Any]:
+    checkpoints = plan.checkpoints and CheckpointHook(plan.checkpoints, places.regular, places.best, places.directory)
+    # Epochs are set by a hook of ours; there is no sampler.
+    return {"logger": plan.logger, "checkpoint": checkpoints, "sampler_seed": None}
+
+
+def _plan_shipment(config: Config, parts: _Parts, runner: Runner) -> LogShipment:
+    directory = parts.places.directory
+    # As `Runner.dump_config` calls it.
+    name = os.path.basename(config.filename) if config.filename else f"{runner.timestamp}.py"
+    outputs = list(zip(parts.plan.logs, parts.places.logs, strict=True))
+    return LogShipment(outputs, directory, Path(runner.log_dir), directory / name)
+
+
+@contextlib.contextmanager
+def _shipped(
+    shipment: LogShipment, runner: Runner, before_kill: Callable[[Callable[[], None]], None] | None
+) -> Iterator[None]:
+    """Copy the log at the end of the block. Why the block ended is in the log; that is what it is copied for."""
+    if before_kill and shipment:
+        before_kill(shipment.send)
+    try:
+        yield
+    except BaseException as error:
+        _log_end(runner.logger, error)
+        try:
+            shipment.send()
+        except LoaderError as failure:
+            _LOG.warning("%s", failure)
+        raise
+    shipment.send()
+
+
+def _log_end(logger: logging.Logger, error: BaseException) -> None:
+    """Write to the log file alone: whoever called is told by the error itself."""
+    trace = None if isinstance(error, LoaderError | KeyboardInterrupt) else (type(error), error, error.__traceback__)
+    arguments = (type(error).__name__, error)
+    record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "training ended: %s: %s", arguments, trace)
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+
+
 def _process_settings(plan: RunPlan) -> dict[str, Any]:
     # There are no worker processes: the start method stays what it is, whatever `mp_start_method` says.
     return {"mp_start_method": multiprocessing.get_start_method(), "opencv_num_threads": plan.opencv_thread_count}
@@ -189,7 +270,7 @@ def _process_settings(plan: RunPlan) -> dict[str, Any]:
 def _log_processor(plan: RunPlan) -> dict[str, Any]:
     return {
         "by_epoch": plan.schedule.by_epoch,
-        "window_size": plan.default_hooks["logger"]["interval"],
+        "window_size": plan.logger["interval"],
         "mean_pattern": r".*(loss|time|grad_norm|images_per_s|wait_share).*",
     }
 

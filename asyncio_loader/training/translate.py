@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.training.checkpoints import CheckpointPlan
+from asyncio_loader.training.log_files import LogOutput
+from asyncio_loader.training.out_dirs import OutDir, read_out_dir
 from asyncio_loader.training.schedule import Schedule, read_schedule
 from asyncio_loader.training.sections import Section
 
 __all__ = ["RunPlan", "translate"]
 
 _METRICS = ["bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_s", "bbox_mAP_m", "bbox_mAP_l"]
+# What mmengine writes: the log, the scalars, the config, and copies of these for visualizers.
+_LOG_SUFFIXES = (".log", ".json", ".py", ".yaml")
 _LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -27,10 +32,15 @@ class RunPlan:
         schedule: length, optimizer and learning rates.
         val_interval: epochs or iterations between evaluations; None: never.
         val_begin: the first epoch or iteration that is evaluated.
-        default_hooks: mmengine's `default_hooks`.
+        checkpoints: which checkpoints are saved; None: none.
+        checkpoint_dir: where they go; None: to the work directory.
+        best_dir: where the best one goes; None: to the work directory.
+        logs: where copies of the log go.
+        logger: mmengine's `default_hooks.logger`.
         custom_hooks: mmengine's `custom_hooks`.
         load_from: checkpoint to start from, or to resume from.
         is_resumed: whether `load_from` is continued, optimizer and counters included.
+        trusted_checkpoints: places whose checkpoints may hold more than weights; see `read_checkpoint`.
         log_level: of the run's logger.
         opencv_thread_count: threads within one OpenCV call.
         randomness: mmengine's `randomness`. The seed is 0 unless the config has one: a run is repeatable by default.
@@ -41,10 +51,15 @@ class RunPlan:
     schedule: Schedule
     val_interval: int | None
     val_begin: int
-    default_hooks: dict[str, Any]
+    checkpoints: CheckpointPlan | None
+    checkpoint_dir: OutDir | None
+    best_dir: OutDir | None
+    logs: tuple[LogOutput, ...]
+    logger: dict[str, Any]
     custom_hooks: list[dict[str, Any]]
     load_from: str | None
     is_resumed: bool
+    trusted_checkpoints: tuple[str, ...]
     log_level: str
     opencv_thread_count: int
     randomness: dict[str, Any]
@@ -69,7 +84,9 @@ def translate(config: Mapping[str, Any]) -> RunPlan:
     top = Section(config)
     batch_size, thread_count = _read_data(top)
     schedule = read_schedule(top, batch_size)
+    out_dirs = _read_out_dirs(top)
     val_interval, val_begin, best = _read_evaluation(top, schedule)
+    logger, logs = _read_logging(top, schedule, out_dirs)
     load_from, is_resumed = _read_start(top)
     _refuse_foreign(top)
     return RunPlan(
@@ -78,19 +95,38 @@ def translate(config: Mapping[str, Any]) -> RunPlan:
         schedule=schedule,
         val_interval=val_interval,
         val_begin=val_begin,
-        default_hooks={
-            "logger": _read_logging(top, schedule),
-            "checkpoint": _read_checkpoints(top, schedule, best),
-            # Epochs are set by a hook of ours; there is no sampler.
-            "sampler_seed": None,
-        },
+        checkpoints=_read_checkpoints(top, schedule, best),
+        checkpoint_dir=out_dirs.get("checkpoint_config"),
+        best_dir=out_dirs.get("evaluation"),
+        logs=logs,
+        logger=logger,
         custom_hooks=_read_custom_hooks(top),
         load_from=load_from,
         is_resumed=is_resumed,
+        trusted_checkpoints=_read_texts(top, "trusted_checkpoints", ()),
         log_level=top.choice("log_level", _LEVELS, "INFO"),
         opencv_thread_count=top.count("opencv_num_threads", 0),
         randomness={"seed": top.count("seed", 0), "deterministic": top.flag("deterministic", False)},
     )
+
+
+def _read_out_dirs(top: Section) -> dict[str, OutDir]:
+    """The `out_dir` of every section that has one, by the section's path. All that is wrong is said at once."""
+    places = {path: top.take(path, None) for path in ("checkpoint_config", "evaluation")}
+    loggers = top.section("log_config", {}).take("hooks", [])
+    places |= {f"log_config.hooks[{place}]": values for place, values in enumerate(loggers)}
+    out_dirs: dict[str, OutDir] = {}
+    problems = []
+    for path, values in places.items():
+        try:
+            out_dir = read_out_dir(Section(values or {}, path))
+        except ConfigError as error:
+            problems.append(str(error))
+        else:
+            out_dirs |= {path: out_dir} if out_dir else {}
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return out_dirs
 
 
 def _read_data(top: Section) -> tuple[int, int]:
@@ -100,47 +136,55 @@ def _read_data(top: Section) -> tuple[int, int]:
         return data.count("samples_per_gpu", least=1), max(1, data.count("workers_per_gpu", 1))
 
 
-def _read_evaluation(top: Section, schedule: Schedule) -> tuple[int | None, int, dict[str, Any]]:
-    """Interval, first time, and what the checkpoint hook must know of the best one."""
+def _read_evaluation(top: Section, schedule: Schedule) -> tuple[int | None, int, str | None]:
+    """Interval, first time, and the metric whose best checkpoint is kept."""
     if not top.has("evaluation"):
-        return None, 1, {}
+        return None, 1, None
     with top.section("evaluation") as section:
         interval = section.count("interval", 1, least=1)
         begin = section.count("start", least=0) if section.has("start") else 1
         section.choice("metric", ["bbox", ["bbox"]], "bbox", why="boxes are what this model predicts")
         _check_unit(section, schedule)
-        # How processes exchange results, and where a copy of them goes: there is one process, and no copy.
-        section.ignore("gpu_collect", "tmpdir", "broadcast_bn_buffer")
-        _local_directory(section, "checkpoints")
-        if not section.has("save_best"):
-            return interval, begin, {}
-        choice = section.choice("save_best", ["bbox", "auto", *_METRICS])
-        best = {"save_best": "bbox_mAP" if choice in ("bbox", "auto") else choice, "rule": "greater"}
+        # How processes exchange results: there is one. The last two have been read.
+        section.ignore("gpu_collect", "tmpdir", "broadcast_bn_buffer", "out_dir", "file_client_args")
         section.choice("rule", ["greater", None], None)
-        return interval, begin, best
+        if not section.has("save_best"):
+            return interval, begin, None
+        choice = section.choice("save_best", ["bbox", "auto", *_METRICS])
+        return interval, begin, "bbox_mAP" if choice in ("bbox", "auto") else choice
 
 
-def _read_checkpoints(top: Section, schedule: Schedule, best: dict[str, Any]) -> dict[str, Any] | None:
-    hook: dict[str, Any] = {"type": "CheckpointHook", "by_epoch": schedule.by_epoch, **best}
+def _read_checkpoints(top: Section, schedule: Schedule, best: str | None) -> CheckpointPlan | None:
+    filename = "epoch_{}.pth" if schedule.by_epoch else "iter_{}.pth"
     if not top.has("checkpoint_config"):
-        return {**hook, "interval": -1, "save_last": False} if best else None
+        plan = CheckpointPlan(by_epoch=schedule.by_epoch, interval=None, filename=filename, best_metric=best)
+        return plan if best else None
     with top.section("checkpoint_config") as section:
-        hook["interval"] = section.count("interval", 1, least=1)
-        hook["save_last"] = section.flag("save_last", True)
-        hook["save_optimizer"] = section.flag("save_optimizer", True)
-        keep = section.take("max_keep_ckpts", -1)
-        hook["max_keep_ckpts"] = keep if keep == -1 else section.count("max_keep_ckpts", least=1)
         if section.has("filename_tmpl"):
-            hook["filename_tmpl"] = section.text("filename_tmpl")
-        hook["out_dir"] = _local_directory(section, "checkpoints")
+            filename = section.text("filename_tmpl")
+        if filename.replace("{}", "", 1).count("{") or "{}" not in filename or "/" in filename:
+            raise section.error("filename_tmpl", "must be the name of a file with one {} for the steps")
         _check_unit(section, schedule)
-        # mmengine writes a file `last_checkpoint` instead of a link, and always its own meta data.
-        section.ignore("create_symlink", "meta", "sync_buffer")
-    return hook
+        # The file `last_checkpoint` is there instead of a link, and always mmengine's own meta data. The last two have
+        # been read.
+        section.ignore("create_symlink", "meta", "sync_buffer", "out_dir", "file_client_args")
+        keep = section.take("max_keep_ckpts", -1)
+        return CheckpointPlan(
+            by_epoch=schedule.by_epoch,
+            interval=section.count("interval", 1, least=1),
+            save_last=section.flag("save_last", True),
+            save_optimizer=section.flag("save_optimizer", True),
+            keep_items=None if keep == -1 else section.count("max_keep_ckpts", least=1),
+            filename=filename,
+            best_metric=best,
+        )
 
 
-def _read_logging(top: Section, schedule: Schedule) -> dict[str, Any]:
+def _read_logging(
+    top: Section, schedule: Schedule, out_dirs: Mapping[str, OutDir]
+) -> tuple[dict[str, Any], tuple[LogOutput, ...]]:
     hook: dict[str, Any] = {"type": "LoggerHook", "log_metric_by_epoch": schedule.by_epoch}
+    outputs = []
     with top.section("log_config", {}) as section:
         hook["interval"] = section.count("interval", 10, least=1)
         for place, values in enumerate(section.take("hooks", [])):
@@ -148,24 +192,26 @@ def _read_logging(top: Section, schedule: Schedule) -> dict[str, Any]:
                 logger.choice("type", ["TextLoggerHook"], why="this is the logger there is")
                 hook["interval"] = logger.count("interval", hook["interval"], least=1)
                 hook["ignore_last"] = logger.flag("ignore_last", True)
-                hook["out_dir"] = _local_directory(logger, "logs")
-                hook["keep_local"] = logger.flag("keep_local", True)
-                logger.ignore("by_epoch", "reset_flag", "interval_exp_name", "out_suffix")
-    return hook
+                keep_local = logger.flag("keep_local", True)
+                suffixes = _read_texts(logger, "out_suffix", _LOG_SUFFIXES)
+                logger.ignore("by_epoch", "reset_flag", "interval_exp_name", "out_dir", "file_client_args")
+                if logger.path in out_dirs:
+                    out_dir = out_dirs[logger.path]
+                    outputs.append(LogOutput(out_dir=out_dir, keep_local=keep_local, suffixes=suffixes))
+    return hook, tuple(outputs)
+
+
+def _read_texts(section: Section, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    values = section.take(key, default)
+    values = [values] if isinstance(values, str) else values
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) and value for value in values):
+        raise section.error(key, "must be a list of non-empty strings")
+    return tuple(values)
 
 
 def _check_unit(section: Section, schedule: Schedule) -> None:
     unit = "epochs" if schedule.by_epoch else "iterations"
     section.choice("by_epoch", [schedule.by_epoch], schedule.by_epoch, why=f"the runner counts {unit}")
-
-
-def _local_directory(section: Section, what: str) -> str | None:
-    if not section.has("out_dir"):
-        return None
-    directory = section.text("out_dir")
-    if "://" in directory:
-        raise section.error("out_dir", f": {what} on S3 are not there yet: say None, they go to the work directory")
-    return directory
 
 
 def _read_custom_hooks(top: Section) -> list[dict[str, Any]]:
@@ -197,10 +243,7 @@ def _parameters(kind: object) -> list[str]:
 def _read_start(top: Section) -> tuple[str | None, bool]:
     for key, is_resumed in (("resume_from", True), ("load_from", False)):
         if top.has(key):
-            checkpoint = top.text(key)
-            if "://" in checkpoint:
-                raise top.error(key, ": checkpoints on S3 or the web are not there yet: say None, or a local file")
-            return checkpoint, is_resumed
+            return top.text(key), is_resumed
     return None, False
 
 

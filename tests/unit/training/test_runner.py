@@ -32,6 +32,7 @@ def options(data_root: Path, small_model: dict[str, Any]) -> dict[str, Any]:
         "evaluation": None,
         "checkpoint_config": None,
         "log_config.interval": 1,
+        "log_config.hooks.0.out_dir": None,
     }
 
 
@@ -78,7 +79,7 @@ def test_two_runs_in_one_process_have_a_log_each(options: dict[str, Any], tmp_pa
         ({"model": None}, "model=None must be a dict"),
         ({"model.roi_head.bbox_head.num_classes": 80}, "num_classes=80, but data.train has 3 classes"),
         ({"data.train.pipeline.0.type": "LoadImage"}, "data.train: pipeline[0]"),
-        ({"resume_from": "s3://b/k.pth"}, "resume_from='s3://b/k.pth': checkpoints on S3"),
+        ({"checkpoint_config": {"out_dir": "s3://"}}, "checkpoint_config.out_dir: 's3://'"),
         ({"evaluation": {"interval": 1}, "data.val": None}, "data.val=None must be a dict"),
     ],
 )

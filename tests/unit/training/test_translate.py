@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.training.checkpoints import CheckpointPlan
 from asyncio_loader.training.translate import RunPlan, translate
 
 
@@ -35,7 +36,8 @@ def test_a_run_by_epochs() -> None:
     translated = plan(evaluation={"interval": 2, "start": 4})
 
     assert translated.train_cfg == {"max_epochs": 12, "val_interval": 2, "val_begin": 4}
-    assert translated.default_hooks["checkpoint"]["by_epoch"]
+    assert translated.checkpoints is not None
+    assert (translated.checkpoints.by_epoch, translated.checkpoints.filename) == (True, "epoch_{}.pth")
 
 
 def test_a_run_by_iterations() -> None:
@@ -43,38 +45,90 @@ def test_a_run_by_iterations() -> None:
 
     assert translated.train_cfg == {"max_iters": 100, "val_interval": 100, "val_begin": 1}
     assert translated.val_interval is None
-    assert not translated.default_hooks["checkpoint"]["by_epoch"]
+    assert translated.checkpoints is not None
+    assert (translated.checkpoints.by_epoch, translated.checkpoints.filename) == (False, "iter_{}.pth")
 
 
 @pytest.mark.parametrize(
     ("said", "meant"), [("bbox", "bbox_mAP"), ("auto", "bbox_mAP"), ("bbox_mAP_50", "bbox_mAP_50")]
 )
-def test_the_best_checkpoint_is_kept_by_the_checkpoint_hook(said: str, meant: str) -> None:
-    hook = plan(evaluation={"save_best": said}).default_hooks["checkpoint"]
+def test_the_best_checkpoint_is_kept_by_its_metric(said: str, meant: str) -> None:
+    checkpoints = plan(evaluation={"save_best": said}).checkpoints
 
-    assert (hook["save_best"], hook["rule"]) == (meant, "greater")
+    assert checkpoints is not None
+    assert checkpoints.best_metric == meant
 
 
 def test_the_best_checkpoint_is_kept_without_regular_ones() -> None:
-    hook = plan(evaluation={"save_best": "bbox"}, checkpoint_config=None).default_hooks["checkpoint"]
+    checkpoints = plan(evaluation={"save_best": "bbox"}, checkpoint_config=None).checkpoints
 
-    assert (hook["interval"], hook["save_last"], hook["save_best"]) == (-1, False, "bbox_mAP")
+    assert checkpoints is not None
+    assert (checkpoints.interval, checkpoints.best_metric) == (None, "bbox_mAP")
 
 
-def test_without_checkpoint_config_there_is_no_hook() -> None:
-    assert plan(checkpoint_config=None).default_hooks["checkpoint"] is None
+def test_without_checkpoint_config_there_are_no_checkpoints() -> None:
+    assert plan(checkpoint_config=None).checkpoints is None
+
+
+def test_what_checkpoint_config_says() -> None:
+    said = {"interval": 3, "max_keep_ckpts": 2, "save_last": False, "save_optimizer": False, "filename_tmpl": "e{}.pth"}
+
+    assert plan(checkpoint_config=said).checkpoints == CheckpointPlan(
+        by_epoch=True, interval=3, keep_items=2, save_last=False, save_optimizer=False, filename="e{}.pth"
+    )
+
+
+def test_each_section_has_an_out_dir_of_its_own() -> None:
+    translated = plan(
+        evaluation={"out_dir": "s3://bucket/best/"},
+        checkpoint_config={"out_dir": "s3://bucket/ckpt/"},
+        log_config={"hooks": [{"type": "TextLoggerHook"}, {"type": "TextLoggerHook", "out_dir": "s3://bucket/logs/"}]},
+    )
+
+    assert translated.best_dir is not None
+    assert translated.checkpoint_dir is not None
+    (logs,) = translated.logs
+    directories = [translated.best_dir.directory, translated.checkpoint_dir.directory, logs.out_dir.directory]
+    assert directories == ["s3://bucket/best", "s3://bucket/ckpt", "s3://bucket/logs"]
+    assert logs.out_dir.key == "log_config.hooks[1].out_dir"
+
+
+def test_log_files_are_chosen_by_the_ends_of_their_names() -> None:
+    hooks = [{"type": "TextLoggerHook", "out_dir": "logs", "out_suffix": ".log", "keep_local": False}]
+
+    (logs,) = plan(log_config={"hooks": hooks}).logs
+
+    assert (logs.suffixes, logs.keep_local) == ((".log",), False)
+
+
+def test_all_wrong_out_dirs_are_said_at_once() -> None:
+    said = refusal(
+        checkpoint_config={"out_dir": "s3://"}, evaluation={"out_dir": "http://x/y"}, load_from="s3://bucket/x.pth"
+    )
+
+    assert "checkpoint_config.out_dir" in said
+    assert "evaluation.out_dir" in said
+
+
+def test_places_of_trusted_checkpoints() -> None:
+    assert plan(trusted_checkpoints="s3://bucket/ours").trusted_checkpoints == ("s3://bucket/ours",)
+    assert plan().trusted_checkpoints == ()
 
 
 def test_a_logger_hook_may_have_an_interval_of_its_own() -> None:
     hooks = [{"type": "TextLoggerHook", "interval": 7}]
 
-    assert plan(log_config={"interval": 50, "hooks": hooks}).default_hooks["logger"]["interval"] == 7
+    assert plan(log_config={"interval": 50, "hooks": hooks}).logger["interval"] == 7
 
 
 def test_class_count_hook_of_mmdet_is_built_in() -> None:
     hooks = [{"type": "NumClassCheckHook"}, {"type": "EmptyCacheHook", "after_epoch": True, "priority": 40}]
 
     assert plan(custom_hooks=hooks).custom_hooks == [hooks[1]]
+
+
+def test_weights_may_lie_anywhere() -> None:
+    assert plan(load_from="s3://bucket/x.pth").load_from == "s3://bucket/x.pth"
 
 
 def test_resume_from_wins_over_load_from() -> None:
@@ -108,18 +162,19 @@ def test_variables_of_the_user_pass() -> None:
         ({"evaluation": {"metric": ["bbox", "segm"]}}, "evaluation.metric=['bbox', 'segm'] must be"),
         ({"evaluation": {"save_best": "segm"}}, "evaluation.save_best='segm' must be one of"),
         ({"evaluation": {"by_epoch": False}}, "evaluation.by_epoch=False must be True: the runner counts epochs"),
-        ({"evaluation": {"out_dir": "s3://b/c/"}}, "evaluation.out_dir='s3://b/c/': checkpoints on S3 are not there"),
-        ({"checkpoint_config": {"out_dir": "s3://b/"}}, "checkpoint_config.out_dir='s3://b/': checkpoints on S3"),
+        ({"checkpoint_config": {"out_dir": "s3://"}}, "checkpoint_config.out_dir: 's3:"),
         ({"checkpoint_config": {"max_keep_ckpts": 0}}, "checkpoint_config.max_keep_ckpts=0 must be"),
+        ({"checkpoint_config": {"filename_tmpl": "last.pth"}}, "checkpoint_config.filename_tmpl='last.pth' must be"),
+        ({"checkpoint_config": {"filename_tmpl": "{}_{}.pth"}}, "checkpoint_config.filename_tmpl='{}_{}.pth' must be"),
         (
-            {"log_config": {"hooks": [{"type": "TextLoggerHook", "out_dir": "s3://b/"}]}},
-            "log_config.hooks[0].out_dir='s3://b/': logs on S3 are not there",
+            {"log_config": {"hooks": [{"type": "TextLoggerHook", "file_client_args": {"backend": "aws"}}]}},
+            "log_config.hooks[0].file_client_args: there is no out_dir",
         ),
+        ({"trusted_checkpoints": [1]}, "trusted_checkpoints=[1] must be a list of non-empty strings"),
         ({"log_config": {"hooks": [{"type": "TensorboardLoggerHook"}]}}, "log_config.hooks[0].type="),
         ({"custom_hooks": [{"type": "EMAHok"}]}, "custom_hooks[0].type='EMAHok' must be one of"),
         ({"custom_hooks": [{"type": "EMAHook", "momentun": 1}]}, "custom_hooks[0].momentun=1: there is no such key"),
         ({"workflow": [("train", 1), ("val", 1)]}, "workflow=[('train', 1), ('val', 1)] must be [('train', 1)]"),
-        ({"load_from": "s3://b/x.pth"}, "load_from='s3://b/x.pth': checkpoints on S3 or the web"),
         ({"fp16": {"loss_scale": 512.0}}, "fp16={'loss_scale': 512.0}: mixed precision is not there yet"),
         ({"log_level": "LOUD"}, "log_level='LOUD' must be one of"),
     ],

@@ -1,0 +1,100 @@
+"""The log files of a run, copied to where the config wants them when the run ends, however it ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from asyncio_loader.errors import LoaderError
+from asyncio_loader.training.destinations import Destination
+from asyncio_loader.training.out_dirs import OutDir
+
+__all__ = ["LogOutput", "LogShipment"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOutput:
+    """What a ``TextLoggerHook`` wants.
+
+    Attributes:
+        out_dir: where copies go.
+        keep_local: whether the files stay in the work directory.
+        suffixes: ends of the names of the files.
+    """
+
+    out_dir: OutDir
+    keep_local: bool
+    suffixes: tuple[str, ...]
+
+
+class LogShipment:
+    """Copies the log, the scalars and the config of one run, under the names they have in the work directory.
+
+    Args:
+        outputs: what is wanted, with the places.
+        work_dir: of the run.
+        log_dir: the run's own directory in it.
+        config: the file in `work_dir` that the config was written to.
+    """
+
+    def __init__(
+        self, outputs: Sequence[tuple[LogOutput, Destination]], work_dir: Path, log_dir: Path, config: Path
+    ) -> None:
+        root = os.path.abspath(work_dir)
+        # An out_dir may well be the parent of the work directory: then the logs are there already.
+        self._outputs = [(output, place) for output, place in outputs if place.directory != root]
+        self._root = Path(root)
+        self._log_dir = Path(os.path.abspath(log_dir))
+        self._config = Path(os.path.abspath(config))
+        self._lock = threading.Lock()
+        self._is_sent = False
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._outputs)
+
+    @property
+    def log_dir(self) -> Path:
+        """Where the files are."""
+        return self._log_dir
+
+    def send(self) -> None:
+        """Copy the files; those that need not stay are removed when all copies are safe. Only the first call does it.
+
+        Any thread may call it; one that comes while another is at it waits.
+
+        Raises:
+            LoaderError: a file could not be copied. All of them are still in the work directory then.
+        """
+        with self._lock:
+            if self._is_sent:
+                return
+            sent = [path for output, place in self._outputs for path in self._copy(output, place)]
+            self._is_sent = True
+            if not all(output.keep_local for output, _ in self._outputs):
+                self._remove(sent)
+
+    def _copy(self, output: LogOutput, place: Destination) -> list[Path]:
+        paths = [path for path in (*sorted(self._log_dir.rglob("*")), self._config) if path.is_file()]
+        paths = [path for path in paths if path.name.endswith(output.suffixes)]
+        for path in paths:
+            name = path.relative_to(self._root).as_posix()
+            try:
+                with path.open("rb") as source, place.open(name) as target:
+                    shutil.copyfileobj(source, target)
+            except (LoaderError, OSError) as error:
+                raise LoaderError(f"{place.at(name)}: the upload failed; the log stays as {path}: {error}") from error
+        return paths
+
+    def _remove(self, paths: list[Path]) -> None:
+        for path in dict.fromkeys(paths):
+            path.unlink()
+        for directory in sorted({path.parent for path in paths} - {self._root}, reverse=True):
+            # Not empty: there is something in it that nobody wanted copied.
+            with suppress(OSError):
+                directory.rmdir()
