@@ -18,7 +18,7 @@ __all__ = ["load_from_s3"]
 
 # What torch raises for files that are damaged, and pickle for what it cannot rebuild.
 _BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, LookupError, TypeError, ValueError)
-_UNSAFE = re.compile(r"GLOBAL (\S+) was not|whose module (\S+) is blocked")
+_UNSAFE = re.compile(r"GLOBAL (\S+) was not|whose module (\S+) is blocked|(getattr) of")
 
 _TRUST = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
@@ -52,10 +52,10 @@ def load_from_s3(filename: str, map_location: Any = None) -> Any:
 def _explain(filename: str, error: Exception) -> str:
     unsafe = _UNSAFE.search(str(error))
     if unsafe is None:
-        # The first line alone: in the further ones torch advises to load it unsafely, whatever is wrong with the file.
-        return f"{filename} is no checkpoint of torch, or a damaged one: {str(error).partition(chr(10))[0]}"
+        # Not torch's words, which advise to load it unsafely, whatever is wrong with the file.
+        return f"{filename} is no checkpoint of torch, or a damaged one ({type(error).__name__})"
     return (
-        f"{filename} holds {unsafe[1] or unsafe[2]!r}, and reading it could run code: "
+        f"{filename} holds {next(filter(None, unsafe.groups()))!r}, and reading it could run code: "
         f"if you trust everybody who can write there, set {_TRUST}=1"
     )
 
@@ -70,5 +70,12 @@ def _harmless_types() -> list[Any]:
     if importlib.util.find_spec("mmengine") is not None:
         from mmengine.logging import HistoryBuffer
 
-        known.append(HistoryBuffer)
+        known += [HistoryBuffer, (_read_statistic, "builtins.getattr")]
     return known
+
+
+def _read_statistic(owner: Any, name: str) -> Any:
+    """A `HistoryBuffer` pickles its methods as ``getattr(HistoryBuffer, "mean")``; no other attribute is read here."""
+    if getattr(owner, "__name__", None) != "HistoryBuffer" or name.startswith("_"):
+        raise AttributeError(f"getattr of {owner!r}")
+    return getattr(owner, name)

@@ -51,7 +51,9 @@ class AWSBackend(ObjectFiles, BaseStorageBackend):  # type: ignore[misc]  # mmen
         Nothing there is no error. After an error any part of the tree is left; a second call goes on.
         """
         root = self.join_path(dir_path)
-        for_each(super().remove, (f"{root}/{name}" for name in super().list_dir_or_file(root, recursive=True)))
+        # Directories are named with a slash here, as their marks are; a bucket has none.
+        names = [*super().list_dir_or_file(root, recursive=True), *([""] if "/" in root.partition("://")[2] else [])]
+        for_each(super().remove, (f"{root}/{name}" for name in names))
 
     def copyfile(self, src: FilePath, dst: FilePath) -> str:
         """Copy an object, into `dst` if that is a directory; returns the URI of the copy.

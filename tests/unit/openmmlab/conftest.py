@@ -1,0 +1,50 @@
+"""The tree of files that OpenMMLab's own tests of storage backends use, on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from asyncio_loader.stores.s3.store import S3Store
+
+TREE = {
+    "dir1/text3.txt": b"text3",
+    "dir2/dir3/text4.txt": b"text4",
+    "dir2/img.jpg": b"\xff\xd8image",
+    "text1.txt": b"text1",
+    "text2.txt": b"text2",
+}
+
+
+@pytest.fixture
+def fill() -> Callable[[str, Mapping[str, bytes]], None]:
+    """Puts objects under a URI, and makes the bucket for them."""
+    return lambda root, objects: asyncio.run(_fill(root, objects))
+
+
+@pytest.fixture(params=["moto", "rclone"])
+def bucket(request: pytest.FixtureRequest) -> str:
+    """A bucket on each server in turn, which is this process's S3."""
+    request.getfixturevalue(f"{request.param}_environ")
+    name = f"s3://openmmlab-{uuid.uuid4().hex}"
+    asyncio.run(_fill(name, {}))
+    return name
+
+
+@pytest.fixture
+def tree(bucket: str) -> str:
+    """URI of a directory that holds the tree."""
+    asyncio.run(_fill(f"{bucket}/tree", TREE))
+    return f"{bucket}/tree"
+
+
+async def _fill(root: str, objects: Mapping[str, bytes]) -> None:
+    store = S3Store()
+    if not await store.has_bucket(root):
+        await store.create_bucket(root)
+    for name, data in objects.items():
+        await store.put(f"{root}/{name}", data)
+    await store.aclose()
