@@ -12,7 +12,7 @@ from asyncio_loader.errors import ObjectChanged
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.allocation import allocate
-from asyncio_loader.stores.base import ObjectInfo, ObjectStore, Piece, RangedStore
+from asyncio_loader.stores.base import ObjectInfo, ObjectStore, Piece, RangedStore, changed
 from asyncio_loader.stores.checksum import verify_checksum
 from asyncio_loader.stores.retry import RetryLog, retry_calls
 from asyncio_loader.stores.upload import PartWriter
@@ -141,7 +141,7 @@ class _Source:
     def _check(self, size_bytes: int, etag: str | None) -> None:
         # A store without versions leaves the size to compare.
         if (size_bytes, etag or self._version[1]) != self._version:
-            raise ObjectChanged(f"{self.uri}: another version has taken its place while it was read", key=self.uri)
+            raise changed(self.uri)
 
 
 class PartReader:

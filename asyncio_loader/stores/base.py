@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from asyncio_loader.errors import ObjectChanged
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.checksum import Checksum
 
@@ -23,6 +24,7 @@ __all__ = [
     "Piece",
     "RangedStore",
     "WritableStore",
+    "changed",
     "cut_piece",
 ]
 
@@ -85,6 +87,11 @@ class Piece:
     def is_whole(self) -> bool:
         """True if this is all of the object."""
         return self.start == 0 and len(self.data) == self.size_bytes
+
+
+def changed(uri: str) -> ObjectChanged:
+    """The error of a store that has another version than the one asked for."""
+    return ObjectChanged(f"{uri}: another version has taken its place while it was read", key=uri)
 
 
 def cut_piece(data: Buffer, start: int, stop: int, etag: str | None, into: memoryview | None) -> Piece:

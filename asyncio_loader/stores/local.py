@@ -10,10 +10,10 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 
-from asyncio_loader.errors import AccessDenied, ConfigError, ObjectChanged, ObjectNotFound, ServerFault, ShortRead
+from asyncio_loader.errors import AccessDenied, ConfigError, ObjectNotFound, ServerFault, ShortRead
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.allocation import allocate
-from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece
+from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece, changed
 
 __all__ = ["LocalStore", "os_errors", "read_file", "remove_file", "write_file"]
 
@@ -157,7 +157,7 @@ def _read_range(uri: str, start: int, stop: int, etag: str | None, into: memoryv
         # What was written in the meantime shows in the time afterwards.
         version = _etag(os.fstat(file.fileno()))
     if etag not in (None, version) or version != _etag(status):
-        raise ObjectChanged(f"{uri}: another version has taken its place while it was read", key=uri)
+        raise changed(uri)
     return Piece(target, start, status.st_size, version)
 
 

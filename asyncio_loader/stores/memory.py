@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from asyncio_loader.errors import FetchError, ObjectChanged, ObjectNotFound
+from asyncio_loader.errors import FetchError, ObjectNotFound
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece, cut_piece
+from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece, changed, cut_piece
 
 __all__ = ["MemoryStore"]
 
@@ -54,7 +54,7 @@ class MemoryStore:
         data = self._find(uri)
         version = self._etag(uri)
         if etag not in (None, version):
-            raise ObjectChanged(f"{uri}: another version has taken its place while it was read", key=uri)
+            raise changed(uri)
         return cut_piece(data, start, stop, version, into)
 
     async def list(self, uri: str, *, recursive: bool = True) -> AsyncIterator[Entry]:

@@ -8,9 +8,9 @@ from aiohttp import ClientResponse
 
 from asyncio_loader.errors import ServerFault, ShortRead
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.base import Admit, ObjectInfo, Piece
+from asyncio_loader.stores.base import Admit, ObjectInfo, Piece, changed
 from asyncio_loader.stores.s3.connections import PhaseClock
-from asyncio_loader.stores.s3.exchange import Exchange, Slot
+from asyncio_loader.stores.s3.exchange import Exchange, Slot, Use
 from asyncio_loader.stores.s3.ranges import RangeRequest, checksum_of, etag_of, read_range
 
 __all__ = ["ObjectReader"]
@@ -35,7 +35,16 @@ class ObjectReader:
         headers = {**_WITH_CHECKSUM, "range": f"bytes={start}-{stop - 1}"}
         if etag is not None:
             headers["if-match"] = f'"{etag}"'
-        return await self._exchange.run("GET", uri, partial(read_range, wanted), extra=headers, wanted=(200, 206, 416))
+        read: Use[Piece | None] = partial(read_range, wanted)
+        piece = await self._exchange.run("GET", uri, read, extra=headers, wanted=(200, 206, 416))
+        if piece is not None:
+            return piece
+        info = await self.head(uri)
+        if etag not in (None, info.etag):
+            raise changed(uri)
+        if start < info.size_bytes:
+            raise ServerFault(f"{uri}: the server refuses the range from byte {start} on", key=uri)
+        return Piece(b"", start, info.size_bytes, info.etag)
 
     async def head(self, uri: str) -> ObjectInfo:
         """See `ObjectStore.head`."""

@@ -10,9 +10,9 @@ from typing import NamedTuple, get_args
 
 from aiohttp import ClientResponse
 
-from asyncio_loader.errors import ObjectChanged, ServerFault, ShortRead
+from asyncio_loader.errors import ServerFault, ShortRead
 from asyncio_loader.stores.allocation import allocate
-from asyncio_loader.stores.base import Piece
+from asyncio_loader.stores.base import Piece, changed
 from asyncio_loader.stores.checksum import Algorithm, Checksum
 from asyncio_loader.stores.s3.connections import PhaseClock
 
@@ -32,8 +32,8 @@ class RangeRequest(NamedTuple):
     into: memoryview | None
 
 
-async def read_range(wanted: RangeRequest, response: ClientResponse, clock: PhaseClock, _: object) -> Piece:
-    """The piece that an answer with status 206, 200 or 416 means.
+async def read_range(wanted: RangeRequest, response: ClientResponse, clock: PhaseClock, _: object) -> Piece | None:
+    """The piece that an answer with status 206, 200 or 416 means; None: nothing is there, and the size not told.
 
     Raises:
         ObjectChanged: it is of another version.
@@ -43,10 +43,11 @@ async def read_range(wanted: RangeRequest, response: ClientResponse, clock: Phas
     etag = etag_of(response.headers)
     if wanted.etag is not None and etag is not None and etag != wanted.etag and response.status != 416:
         # A server that does not know If-Match.
-        raise ObjectChanged(f"{wanted.uri}: another version has taken its place while it was read", key=wanted.uri)
+        raise changed(wanted.uri)
     if response.status == 416:
-        return Piece(b"", wanted.start, _size_behind(wanted, response), etag)
-    if response.status == 200:
+        return _read_unsatisfied(wanted, response, etag)
+    # rclone sends the range, and says so, but with status 200.
+    if response.status == 200 and "Content-Range" not in response.headers:
         return await _read_out_of_whole(wanted, response, clock, etag)
     size_bytes = _check_span(wanted, response)
     stop = min(wanted.stop, size_bytes)
@@ -79,13 +80,15 @@ def checksum_of(headers: Mapping[str, str]) -> Checksum | None:
     return None
 
 
-def _size_behind(wanted: RangeRequest, response: ClientResponse) -> int:
-    """Size of an object that ends before the range. Of an empty one every range is unsatisfiable."""
+def _read_unsatisfied(wanted: RangeRequest, response: ClientResponse, etag: str | None) -> Piece | None:
+    """The object ends before the range. Of an empty one that is so for every range."""
     match = _NO_SPAN.fullmatch(response.headers.get("Content-Range", ""))
+    if match is None and wanted.start > 0:
+        return None
     size_bytes = int(match[1]) if match else 0
-    if wanted.start < size_bytes or (match is None and wanted.start > 0):
+    if wanted.start < size_bytes:
         raise ServerFault(f"{wanted.uri}: the server refuses the range from byte {wanted.start} on", key=wanted.uri)
-    return size_bytes
+    return Piece(b"", wanted.start, size_bytes, etag)
 
 
 def _check_span(wanted: RangeRequest, response: ClientResponse) -> int:
