@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.fileio.backends import FilePath
 from asyncio_loader.fileio.objects import ObjectBackend
 from asyncio_loader.options import S3Options
 from asyncio_loader.stores.s3.address import parse_uri
@@ -47,6 +48,12 @@ class AwsBackend(ObjectBackend["S3Store"]):
         from asyncio_loader.stores.s3.store import S3Store
 
         return S3Store(self._options, timeouts=self._retry)
+
+    def _uri(self, filepath: FilePath) -> str:
+        uri = super()._uri(filepath)
+        # Refuses one without a bucket, at once and for every call.
+        parse_uri(uri)
+        return uri
 
     async def _has_object(self, store: S3Store, uri: str) -> bool:
         return bool(parse_uri(uri)[1]) and await store.has_object(uri)
