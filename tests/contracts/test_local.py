@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from asyncio_loader.stores.local import LocalStore
+from tests.contracts.parts_contract import RangeContract
 from tests.contracts.store_contract import StoreContract
 
 
-class TestPlainPaths(StoreContract):
+class TestPlainPaths(RangeContract, StoreContract):
     foreign_uri = "s3://bucket/key"
 
     @pytest.fixture

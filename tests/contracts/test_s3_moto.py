@@ -11,12 +11,13 @@ from asyncio_loader.errors import ConfigError, ObjectNotFound
 from asyncio_loader.options import S3Options
 from asyncio_loader.stores.s3.store import S3Store
 from asyncio_loader.testing.servers import MotoServer
+from tests.contracts.parts_contract import MultipartContract, RangeContract
 from tests.contracts.store_contract import StoreContract
 
 MIB = 1024 * 1024
 
 
-class TestS3OnMoto(StoreContract):
+class TestS3OnMoto(MultipartContract, RangeContract, StoreContract):
     foreign_uri = "file:///tmp/a"
 
     @pytest.fixture

@@ -9,10 +9,11 @@ import pytest
 from asyncio_loader.errors import AccessDenied
 from asyncio_loader.stores.s3.store import S3Store
 from asyncio_loader.testing.servers import RcloneServer
+from tests.contracts.parts_contract import MultipartContract, RangeContract
 from tests.contracts.store_contract import StoreContract
 
 
-class TestS3OnRclone(StoreContract):
+class TestS3OnRclone(MultipartContract, RangeContract, StoreContract):
     foreign_uri = "memory://a"
 
     @pytest.fixture
