@@ -76,6 +76,9 @@ def _harmless_types() -> list[Any]:
 
 def _read_statistic(owner: Any, name: str) -> Any:
     """A `HistoryBuffer` pickles its methods as ``getattr(HistoryBuffer, "mean")``; no other attribute is read here."""
-    if getattr(owner, "__name__", None) != "HistoryBuffer" or name.startswith("_"):
+    from mmengine.logging import HistoryBuffer
+
+    if owner is not HistoryBuffer or name.startswith("_"):
+        # torch reports it like any other type that is not on the list.
         raise AttributeError(f"getattr of {owner!r}")
     return getattr(owner, name)
