@@ -1,26 +1,24 @@
-"""From nothing to a trained detector: make data, put it into a bucket, train from there, look at what came of it."""
+"""From nothing to a trained detector: make data, put it into a bucket, train from there and to there, look at it."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import dataclasses
 import io
-import itertools
 import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncio_loader
-from asyncio_loader.bridge.loop_thread import LoopThread
 from asyncio_loader.config import load_config
+from asyncio_loader.demo.bucket import DATA_ROOT, RUNS_ROOT, DemoBucket
 from asyncio_loader.demo.contact_sheet import Box, Picture, draw_contact_sheet
-from asyncio_loader.demo.screen import Advance, Screen
+from asyncio_loader.demo.screen import Screen
 from asyncio_loader.errors import ConfigError
-from asyncio_loader.stores.s3.store import S3Store
 from asyncio_loader.testing.servers import MotoServer
 from asyncio_loader.testing.synthetic import write_synthetic_coco
 from asyncio_loader.training.hooks import ProgressHook
@@ -32,15 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["run_demo"]
 
 _CONFIG = "demo/faster_rcnn_r18_fpn_synthetic_s3.py"
-_ROOT = "s3://demo-bucket/synthetic/"
 _IMAGES, _VAL_IMAGES, _SIZE_PX = 320, 40, 160
 # Many in an image: what it learns from is objects, what it costs is pixels.
 _OBJECTS_PER_IMAGE = 3, 6
-# PUTs at a time: moto answers some hundred per second, whatever one does.
-_UPLOADS = 16
 _SHOWN_IMAGES = 8
 _SHOWN_SCORE = 0.5
 _PASSING_AP50 = 0.5
+# Of the steps: then the first run ends, and the second goes on from the checkpoint in the bucket.
+_FIRST_PART = 0.8
 
 
 def run_demo(*, keep: Path | None, steps: int | None, out: Path) -> bool:
@@ -48,8 +45,8 @@ def run_demo(*, keep: Path | None, steps: int | None, out: Path) -> bool:
 
     Args:
         keep: directory for the data set, which stays; None: a temporary one.
-        steps: of training; None: the config's.
-        out: directory for picture, checkpoint and log.
+        steps: of training, at least 2; None: the config's.
+        out: directory for picture, last checkpoint and log.
 
     Returns:
         Whether it learned: an AP50 of at least 0.5.
@@ -59,11 +56,14 @@ def run_demo(*, keep: Path | None, steps: int | None, out: Path) -> bool:
 
     However it ends, the server, its bucket and the temporary directory are gone then.
     """
+    if steps is not None and steps < 2:
+        raise ConfigError(f"--steps must be at least 2, one before the resume and one after it, not {steps}")
     out.mkdir(parents=True, exist_ok=True)
     screen = Screen()
     start_s = time.monotonic()
     with contextlib.ExitStack() as stack:
-        directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="asyncio-loader-")))
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="asyncio-loader-")))
+        directory = keep or scratch / "data"
         write_synthetic_coco(
             directory, images=_IMAGES, val_images=_VAL_IMAGES, size=_SIZE_PX, objects_per_image=_OBJECTS_PER_IMAGE
         )
@@ -71,26 +71,55 @@ def run_demo(*, keep: Path | None, steps: int | None, out: Path) -> bool:
         server = stack.enter_context(MotoServer())
         stack.enter_context(_environment(server.environ))
         screen.say(f"started an S3 server: moto on {server.endpoint_url}")
+        bucket = DemoBucket(server.endpoint_url)
         files = sorted(path for path in directory.rglob("*") if path.suffix in (".jpg", ".json"))
-        with screen.progress(f"upload to {_ROOT}", len(files)) as advance:
-            _upload(files, directory, advance)
-        report = _train(_load_config(steps, server.endpoint_url), out, screen)
+        with screen.progress(f"upload to {DATA_ROOT}", len(files)) as advance:
+            bucket.upload(files, directory, advance)
+        # As if on two machines: all that the second run gets of the first lies in the bucket.
+        report, pause = _train_twice(bucket, scratch / "first" / out.name, out, steps, screen)
+        bucket.fetch(_last_checkpoint(out), out)
         sheet = draw_contact_sheet(_pictures(directory, report), out / "predictions.png")
-    screen.table(f"{time.monotonic() - start_s:.0f} s in all", _summary(report, sheet))
+        rows = _summary(report, pause, bucket.files(), sheet)
+    screen.table(f"{time.monotonic() - start_s:.0f} s in all", rows)
     return _passed(report, screen)
 
 
-def _load_config(steps: int | None, endpoint_url: str) -> Config:
-    options: dict[str, object] = {}
-    for split in ("data.train", "data.val"):
-        # Said although the environment says it too: a file client that is shared in this process may know another.
-        options |= {f"{split}.data_root": _ROOT, f"{split}.file_client_args.endpoint_url": endpoint_url}
+def _train_twice(
+    bucket: DemoBucket, first: Path, second: Path, steps: int | None, screen: Screen
+) -> tuple[TrainingReport, int]:
+    """Train a part of the steps, and the rest from the checkpoint that this left in the bucket. Its steps, too."""
+    config = _load_config(bucket, steps)
+    total = config.runner.max_iters
+    pause = max(1, int(total * _FIRST_PART))
+    config.runner.max_iters = pause
+    before = _train(config, first, total, screen)
+    config.runner.max_iters = total
+    config.resume_from = _last_checkpoint(first)
+    screen.say(f"resume from {config.resume_from}")
+    after = _train(config, second, total, screen)
+    elapsed_s = before.elapsed_s + after.elapsed_s
+    return dataclasses.replace(after, stats=before.stats + after.stats, elapsed_s=elapsed_s), pause
+
+
+def _last_checkpoint(work_dir: Path) -> str:
+    return (work_dir / "last_checkpoint").read_text(encoding="utf-8").strip()
+
+
+def _load_config(bucket: DemoBucket, steps: int | None) -> Config:
+    options: dict[str, object] = {
+        "checkpoint_config.out_dir": RUNS_ROOT,
+        "evaluation.out_dir": RUNS_ROOT,
+        "log_config.hooks.0.out_dir": RUNS_ROOT,
+    }
+    places = ("data.train", "data.val", "checkpoint_config", "evaluation", "log_config.hooks.0")
+    options |= {f"{place}.file_client_args": bucket.file_client_args for place in places}
+    options |= {f"{split}.data_root": DATA_ROOT for split in ("data.train", "data.val")}
     if steps is not None:
         options |= {
             "runner.max_iters": steps,
-            "lr_config.step": [max(1, steps * 4 // 5)],
+            "lr_config.step": [max(1, int(steps * _FIRST_PART))],
             "evaluation.interval": steps,
-            "checkpoint_config.interval": steps,
+            "checkpoint_config.interval": max(1, int(steps * _FIRST_PART) // 2),
         }
     return load_config(_pipelines() / _CONFIG, options)
 
@@ -119,35 +148,11 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _upload(files: list[Path], directory: Path, advance: Advance) -> None:
-    loop_thread = LoopThread("demo-upload")
-    store = S3Store()
-
-    async def put_all() -> None:
-        await store.create_bucket(_ROOT)
-        remaining, done = iter(files), itertools.count(1)
-
-        async def put_some() -> None:
-            for path in remaining:
-                await store.put(_ROOT + path.relative_to(directory).as_posix(), path.read_bytes())
-                advance(next(done), path.name)
-
-        async with asyncio.TaskGroup() as group:
-            for worker in range(_UPLOADS):
-                group.create_task(put_some(), name=f"upload-{worker}")
-
-    try:
-        loop_thread.run(put_all())
-    finally:
-        loop_thread.close(store.aclose)
-
-
-def _train(config: Config, out: Path, screen: Screen) -> TrainingReport:
-    steps = config.runner.max_iters
-    with screen.progress("train", steps) as advance:
+def _train(config: Config, work_dir: Path, total: int, screen: Screen) -> TrainingReport:
+    with screen.progress("train", total) as advance:
         hook = ProgressHook(lambda step, loss: advance(step, f"loss {loss:.3f}"))
-        # The log goes to a file in `out`; here the bar speaks.
-        return train(config, work_dir=out, hooks=[hook], console=io.StringIO())
+        # The log goes to a file in the work directory; here the bar speaks.
+        return train(config, work_dir=work_dir, hooks=[hook], console=io.StringIO())
 
 
 def _pictures(directory: Path, report: TrainingReport) -> list[Picture]:
@@ -170,19 +175,25 @@ def _corners(box: list[float]) -> tuple[float, float, float, float]:
     return x, y, x + width, y + height
 
 
-def _summary(report: TrainingReport, sheet: Path) -> dict[str, str]:
+def _summary(report: TrainingReport, pause: int, files: list[str], sheet: Path) -> dict[str, str]:
     stats, losses = report.stats, report.losses
-    first, last = (sum(part) / len(part) for part in (losses[:5], losses[-5:]))
+    checkpoints = [name for name in files if name.endswith(".pth")]
     return {
         "images per second": f"{stats.samples / max(stats.elapsed_s, 1e-9):.1f}",
         "time waiting for data": f"{stats.wait_share:.1%}",
         "GETs": f"{stats.gets} ({stats.retries} retries)",
         "peak buffer": f"{stats.peak_window_bytes:,} bytes",
-        "loss, first to last": f"{first:.3f} → {last:.3f} (means of 5 steps)",
+        "loss, first to last": f"{_mean(losses[:5])} → {_mean(losses[-5:])} (means of 5 steps)",
         "AP50": f"{report.metrics['bbox_mAP_50']:.3f}",
+        "resumed": f"at step {pause}: loss {_mean(losses[:pause][-5:])} before, {_mean(losses[pause:][:5])} after",
+        f"in {RUNS_ROOT}": "\n".join([*checkpoints, f"{len(files) - len(checkpoints)} files of logs and configs"]),
         "true and predicted boxes": str(sheet),
-        "checkpoint and log": str(report.work_dir),
+        "last checkpoint and log": str(report.work_dir),
     }
+
+
+def _mean(losses: Sequence[float]) -> str:
+    return f"{sum(losses) / len(losses):.3f}"
 
 
 def _passed(report: TrainingReport, screen: Screen) -> bool:

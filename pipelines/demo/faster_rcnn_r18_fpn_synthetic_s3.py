@@ -1,10 +1,11 @@
 # A Faster R-CNN that learns circles, squares and triangles on a CPU in a few minutes, from scratch, out of S3.
-# `asyncio-loader demo` makes the data and the bucket; for a bucket of your own set data.train.data_root,
-# data.val.data_root and, unless the AWS settings of your environment say it, file_client_args.endpoint_url of both.
+# Checkpoints, the best one and the log go there, too. `asyncio-loader demo` makes the data and the bucket; for a bucket
+# of your own change `yourbucket` below, and set endpoint_url unless the AWS settings of your environment say it.
 _base_ = ["../_base_/models/faster_rcnn_r18_fpn_scratch.py", "../_base_/default_runtime.py"]
 
 dataset_type = "CocoDataset"
 data_root = "s3://yourbucket/synthetic/"
+out_dir = "s3://yourbucket/runs/"
 classes = ("circle", "square", "triangle")
 file_client_args = dict(backend="aws", endpoint_url=None)
 img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
@@ -69,7 +70,7 @@ optimizer = dict(type="AdamW", lr=0.001, weight_decay=0.0001)
 optimizer_config = dict(grad_clip=dict(max_norm=10.0, norm_type=2))
 lr_config = dict(policy="step", by_epoch=False, warmup="linear", warmup_iters=20, warmup_ratio=0.1, step=[320])
 runner = dict(type="IterBasedRunner", max_iters=400)
-evaluation = dict(interval=400, metric="bbox", save_best="bbox_mAP_50")
-checkpoint_config = dict(interval=400, save_optimizer=False, max_keep_ckpts=1)
-log_config = dict(interval=10, hooks=[dict(type="TextLoggerHook")])
+evaluation = dict(interval=400, metric="bbox", save_best="bbox_mAP_50", out_dir=out_dir)
+checkpoint_config = dict(interval=160, max_keep_ckpts=2, out_dir=out_dir)
+log_config = dict(interval=10, hooks=[dict(type="TextLoggerHook", out_dir=out_dir)])
 seed = 0

@@ -43,6 +43,9 @@ def test_the_demo_without_learning(
         assert name in out
     assert "train 2/2  loss " in out
     assert (tmp_path / "data" / "annotations" / "instances_train2017.json").is_file()
+    assert "resume from s3://demo-bucket/runs/out/iter_1.pth" in out
+    for name in ("out/iter_1.pth", "out/iter_2.pth", "out/best_bbox_mAP_50_iter_", "files of logs and configs"):
+        assert name in out
     assert (tmp_path / "out" / "iter_2.pth").is_file()
     with Image.open(tmp_path / "out" / "predictions.png") as sheet:
         assert sheet.size[0] == 4 * 320
