@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torchvision
@@ -11,7 +11,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from asyncio_loader.training.sections import Section
-from asyncio_loader.training.weights import BACKBONE_PREFIXES, load_pretrained
+from asyncio_loader.training.weights import BACKBONE_PREFIXES, backbone_prefixes, load_pretrained
 
 __all__ = ["ResNetFPN", "build_backbone"]
 
@@ -70,8 +70,8 @@ class ResNetFPN(nn.Module):
         return self
 
 
-def build_backbone(backbone: Section, neck: Section) -> ResNetFPN:
-    """The `backbone` and `neck` of a config.
+def build_backbone(backbone: Section, neck: Section, *, trusted: Sequence[str] = ()) -> ResNetFPN:
+    """The `backbone` and `neck` of a config. `trusted`: see `read_checkpoint`.
 
     Raises:
         ConfigError: a key or value that torchvision's ResNet or FPN has no counterpart for, or pretrained weights that
@@ -84,7 +84,7 @@ def build_backbone(backbone: Section, neck: Section) -> ResNetFPN:
         if frozen_stages > 4:
             raise backbone.error("frozen_stages", "must be from -1 (none) to 4 (all)")
         norm_eval = backbone.flag("norm_eval", True)
-        _load_weights(resnet, backbone)
+        _load_weights(resnet, backbone, trusted)
         channels = [depth_channels * 2**stage for stage in stages]
         fpn, out_channels, level_count = _fpn(neck, channels)
     body = IntermediateLayerGetter(resnet, {f"layer{stage + 1}": str(i) for i, stage in enumerate(stages)})
@@ -152,15 +152,24 @@ def _stages(backbone: Section) -> list[int]:
     return list(stages)
 
 
-def _load_weights(resnet: nn.Module, backbone: Section) -> None:
+def _load_weights(resnet: nn.Module, backbone: Section, trusted: Sequence[str]) -> None:
     backbone.fixed("say init_cfg=dict(type='Pretrained', checkpoint=…)", pretrained=None)
     if not backbone.has("init_cfg"):
         return
+    # A detector has no classifier, so the one in a file is left over, and none is missing where a file has none.
+    resnet.fc = nn.Identity()
     with backbone.section("init_cfg") as init:
         init.choice("type", ["Pretrained"], why="without pretrained weights say init_cfg=None")
-        checkpoint = init.text("checkpoint")
-        prefixes = (init.text("prefix"),) if init.has("prefix") else BACKBONE_PREFIXES
-        load_pretrained(resnet, checkpoint, prefixes=prefixes, path=init.at("checkpoint"))
+        checkpoint, has_prefix = init.text("checkpoint"), init.has("prefix")
+        prefixes = backbone_prefixes(init.text("prefix")) if has_prefix else BACKBONE_PREFIXES
+        load_pretrained(
+            resnet,
+            checkpoint,
+            prefixes=prefixes,
+            must_have_prefix=has_prefix,
+            path=init.at("checkpoint"),
+            trusted=trusted,
+        )
 
 
 def _fpn(neck: Section, channels: list[int]) -> tuple[nn.Module, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -112,8 +112,8 @@ def _truth(target: Target) -> dict[str, Tensor]:
     return {"boxes": boxes[solid], "labels": labels[solid]}
 
 
-def build_model(model: Mapping[str, Any]) -> FasterRCNN:
-    """The `model` dict of a config.
+def build_model(model: Mapping[str, Any], *, trusted: Sequence[str] = ()) -> FasterRCNN:
+    """The `model` dict of a config. `trusted`: see `read_checkpoint`.
 
     Every key and value is either expressed exactly, or known to change nothing, or refused.
 
@@ -124,7 +124,7 @@ def build_model(model: Mapping[str, Any]) -> FasterRCNN:
         section.choice("type", ["FasterRCNN"])
         section.fixed("weights go to model.backbone.init_cfg", pretrained=None, init_cfg=None)
         with section.section("train_cfg") as train, section.section("test_cfg") as test:
-            backbone = build_backbone(section.section("backbone"), section.section("neck"))
+            backbone = build_backbone(section.section("backbone"), section.section("neck"), trusted=trusted)
             proposal, test_rpn = train.section("rpn_proposal"), test.section("rpn")
             rpn = build_rpn(section.section("rpn_head"), train.section("rpn"), proposal, test_rpn, backbone)
             roi, rcnn = section.section("roi_head"), train.section("rcnn")

@@ -6,18 +6,19 @@ import os
 import pickle
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor
 
-from asyncio_loader.errors import ConfigError
+from asyncio_loader.errors import ConfigError, LoaderError
 from asyncio_loader.fileio.file_client import FileClient
+from asyncio_loader.training.weights.honest_file import HonestFile
 from asyncio_loader.training.weights.safe_types import safe_types
 
 __all__ = ["is_trusted", "read_checkpoint", "read_state_dict", "state_dict_of"]
 
-_UNSAFE = re.compile(r"GLOBAL (\S+) was not|whose module (\S+) is blocked|(getattr) of")
+_UNSAFE = re.compile(r"GLOBAL (\S+) (?:was not|whose module)|(getattr) of")
 # What torch raises for files that are damaged, and pickle for what it cannot rebuild.
 _BROKEN = (
     pickle.UnpicklingError,
@@ -29,6 +30,7 @@ _BROKEN = (
     TypeError,
     ValueError,
     AssertionError,
+    OSError,
 )
 _HEAD_BYTES = 512
 _STARTS = {
@@ -62,9 +64,9 @@ def read_checkpoint(uri: str, *, path: str = "checkpoint", trusted: Sequence[str
     if "://" not in uri and not os.path.isfile(uri):
         raise ConfigError(f"{path}={uri!r}: no such file")
     with FileClient.infer_client(uri=uri).open(uri, "rb") as file:
-        values = _load(file, f"{path}={uri!r}", may_run_code=is_trusted(uri, trusted))
+        values = _load(HonestFile(file), f"{path}={uri!r}", may_run_code=is_trusted(uri, trusted))
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{path}={uri!r} holds no dict but a {type(values).__name__}")
+        raise ConfigError(f"{path}={uri!r} holds no dict but something of type {type(values).__name__}")
     return dict(values)
 
 
@@ -85,7 +87,7 @@ def state_dict_of(values: Mapping[str, Any], name: str) -> dict[str, Tensor]:
             break
     strangers = [key for key, value in values.items() if not isinstance(value, Tensor)]
     if strangers or not values:
-        found = f"; {strangers[0]!r} is a {type(values[strangers[0]]).__name__}" if strangers else ""
+        found = f"; the type of {strangers[0]!r} is {type(values[strangers[0]]).__name__}" if strangers else ""
         raise ConfigError(f"{name} holds no dict of tensors{found}")
     return dict(values)
 
@@ -96,9 +98,8 @@ def is_trusted(uri: str, trusted: Sequence[str]) -> bool:
     ``s3://bucket/ours`` is above ``s3://bucket/ours/a.pth``, not above ``s3://bucket/ours-too/a.pth``. Local paths are
     made absolute first, without following symbolic links.
     """
-    name = _absolute(uri)
-    places = [_absolute(place).rstrip("/") for place in trusted]
-    return any(place and (name == place or name.startswith(f"{place}/")) for place in places)
+    name = f"{_absolute(uri)}/"
+    return any(name.startswith(f"{_absolute(place).rstrip('/')}/") for place in trusted if place)
 
 
 def _absolute(uri: str) -> str:
@@ -106,11 +107,13 @@ def _absolute(uri: str) -> str:
     return uri if "://" in uri else os.path.abspath(uri)
 
 
-def _load(file: BinaryIO, name: str, *, may_run_code: bool) -> object:
+def _load(file: HonestFile, name: str, *, may_run_code: bool) -> object:
     _check_head(file, name)
     try:
         with torch.serialization.safe_globals(safe_types()):
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return _unpickle(file, weights_only=True)
+    except LoaderError:
+        raise
     except _BROKEN as error:
         # torch's own words advise to load it unsafely, which nobody should do with a file that is broken.
         unsafe = _UNSAFE.search(str(error))
@@ -123,12 +126,19 @@ def _load(file: BinaryIO, name: str, *, may_run_code: bool) -> object:
             ) from error
     try:
         file.seek(0)
-        return torch.load(file, map_location="cpu", weights_only=False)
+        return _unpickle(file, weights_only=False)
+    except LoaderError:
+        raise
     except _BROKEN as error:
         raise ConfigError(f"{name} cannot be read: {type(error).__name__}: {_first_line(error)}") from error
 
 
-def _check_head(file: BinaryIO, name: str) -> None:
+def _unpickle(file: HonestFile, *, weights_only: bool) -> object:
+    with file.errors():
+        return torch.load(cast("IO[bytes]", file), map_location="cpu", weights_only=weights_only)
+
+
+def _check_head(file: HonestFile, name: str) -> None:
     """Refuse what is not a file of `torch.save`, which begins as a zip archive or, before torch 1.6, as a pickle."""
     head = file.read(_HEAD_BYTES)
     file.seek(0)
@@ -147,7 +157,8 @@ def _check_head(file: BinaryIO, name: str) -> None:
 
 def _damage(error: Exception) -> str:
     text = str(error)
-    if "central directory" in text or "end of data" in text or isinstance(error, EOFError):
+    # A seek to before the start is how the end of a zip archive is not found.
+    if "central directory" in text or isinstance(error, EOFError | OSError):
         return "is a checkpoint that ends too early: a copy that was interrupted?"
     if "TorchScript" in text:
         return "is a TorchScript archive: save the module's state_dict() instead"
