@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncio_loader.errors import AccessDenied, LoaderError
+from asyncio_loader.fileio.file_client import FileClient
+from asyncio_loader.fileio.journal import UploadJournal
+from asyncio_loader.training.destinations import Destination
+from asyncio_loader.training.log_files import LogOutput, LogShipment
+from asyncio_loader.training.out_dirs import OutDir
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path) -> Path:
+    """What mmengine leaves there."""
+    directory = tmp_path / "run"
+    for name in ("20260101_000000/a.log", "20260101_000000/vis_data/scalars.json", "config.py", "epoch_1.pth"):
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return directory
+
+
+def shipment(work_dir: Path, *outputs: tuple[str, bool], suffixes: tuple[str, ...] = (".log", ".json", ".py")) -> Any:
+    journal = UploadJournal(work_dir / "uploads.jsonl")
+    wanted = []
+    for directory, keep_local in outputs:
+        place = OutDir("log_config.hooks[0].out_dir", directory, FileClient.infer_client(uri=directory))
+        output = LogOutput(out_dir=place, keep_local=keep_local, suffixes=suffixes)
+        wanted.append((output, Destination.under(place, work_dir, journal)))
+    return LogShipment(wanted, work_dir, work_dir / "20260101_000000", work_dir / "config.py")
+
+
+def files(directory: Path) -> set[str]:
+    return {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+
+
+LOGS = {"20260101_000000/a.log", "20260101_000000/vis_data/scalars.json", "config.py"}
+
+
+def test_files_keep_their_names(work_dir: Path, tmp_path: Path) -> None:
+    shipment(work_dir, (str(tmp_path / "logs"), True)).send()
+
+    assert files(tmp_path / "logs" / "run") == LOGS
+    assert files(work_dir) == {*LOGS, "epoch_1.pth"}
+
+
+def test_only_the_ends_of_names_that_were_asked_for(work_dir: Path, tmp_path: Path) -> None:
+    shipment(work_dir, (str(tmp_path / "logs"), True), suffixes=(".log",)).send()
+
+    assert files(tmp_path / "logs" / "run") == {"20260101_000000/a.log"}
+
+
+def test_what_need_not_stay_is_removed_with_its_directories(work_dir: Path, tmp_path: Path) -> None:
+    shipment(work_dir, (str(tmp_path / "logs"), False)).send()
+
+    assert files(tmp_path / "logs" / "run") == LOGS
+    assert [path.name for path in work_dir.iterdir()] == ["epoch_1.pth"]
+
+
+def test_two_hooks_get_a_copy_each(work_dir: Path, tmp_path: Path) -> None:
+    shipment(work_dir, (str(tmp_path / "a"), False), (str(tmp_path / "b"), True)).send()
+
+    assert files(tmp_path / "a" / "run") == files(tmp_path / "b" / "run") == LOGS
+
+
+def test_an_out_dir_where_the_logs_are_anyway_copies_and_removes_nothing(work_dir: Path) -> None:
+    here = shipment(work_dir, (str(work_dir.parent), False))
+
+    here.send()
+
+    assert not here
+    assert files(work_dir) == {*LOGS, "epoch_1.pth"}
+
+
+def test_only_the_first_call_sends(work_dir: Path, tmp_path: Path) -> None:
+    twice = shipment(work_dir, (str(tmp_path / "logs"), False))
+    twice.send()
+    (work_dir / "config.py").write_text("another")
+
+    twice.send()
+
+    assert (tmp_path / "logs" / "run" / "config.py").read_text() == "config.py"
+
+
+class Refusing:
+    """A client that may write everything but one kind of file."""
+
+    def __init__(self, suffix: str) -> None:
+        self.suffix = suffix
+        self.client = self
+        self.written: list[str] = []
+
+    def join_path(self, *parts: str) -> str:
+        return "/".join(parts)
+
+    def open(self, uri: str, mode: str, **_: object) -> Any:
+        if uri.endswith(self.suffix):
+            raise AccessDenied(f"{uri}: not allowed to put")
+        self.written.append(uri)
+        return FileClient("memory").open(uri, "wb")
+
+
+def test_if_one_cannot_be_copied_all_stay_and_the_error_names_it(work_dir: Path) -> None:
+    client: Any = Refusing(".json")
+    place = OutDir("log_config.hooks[0].out_dir", "memory://bucket", client)
+    output = LogOutput(out_dir=place, keep_local=False, suffixes=(".log", ".json"))
+    destination = Destination.under(place, work_dir, UploadJournal(work_dir / "j"))
+    refused = LogShipment([(output, destination)], work_dir, work_dir / "20260101_000000", work_dir / "config.py")
+
+    with pytest.raises(LoaderError) as caught:
+        refused.send()
+
+    kept = work_dir / "20260101_000000" / "vis_data" / "scalars.json"
+    assert f"the upload failed; the log stays as {kept}: memory://bucket/run/" in str(caught.value)
+    assert files(work_dir) == {*LOGS, "epoch_1.pth"}
+
+
+def test_a_second_thread_waits_for_the_first(work_dir: Path, tmp_path: Path) -> None:
+    both = shipment(work_dir, (str(tmp_path / "logs"), True))
+    threads = [threading.Thread(target=both.send) for _ in range(4)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert files(tmp_path / "logs" / "run") == LOGS
