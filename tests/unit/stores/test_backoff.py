@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from asyncio_loader import errors
-from asyncio_loader.stores.backoff import backoff_s, is_retryable
 from asyncio_loader.options import RetryPolicy
+from asyncio_loader.stores.backoff import backoff_s, is_retryable
 
 
 @pytest.mark.parametrize(

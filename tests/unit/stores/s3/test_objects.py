@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from asyncio_loader.stores.backoff import is_retryable
 from asyncio_loader.errors import ConfigError, FetchError, ServerFault, ShortRead, Throttled
 from asyncio_loader.options import S3Options
+from asyncio_loader.stores.backoff import is_retryable
 from asyncio_loader.stores.s3.store import S3Store
 from tests.unit.stores.s3.conftest import Wire
 
