@@ -134,6 +134,40 @@ def test_an_interrupt_ends_even_a_native_call_that_takes_no_notice() -> None:
 
 
 @pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        ("print('acted', flush=True)", ""),
+        ("raise LoaderError('s3://b/x.log: the upload\\nfailed')", " (s3://b/x.log: the upload failed)"),
+        ("threading.Event().wait()", " (there was no time to copy the log: it stays where it is)"),
+    ],
+)
+def test_before_a_stuck_process_is_ended_the_log_is_copied(act: str, said: str) -> None:
+    code = (
+        "import hashlib, signal, sys, threading\n"
+        "from asyncio_loader import cli\n"
+        "from asyncio_loader.errors import LoaderError\n"
+        "def act():\n"
+        f"    {act}\n"
+        "def stuck(arguments):\n"
+        "    arguments.before_kill(act)\n"
+        "    print('ready', flush=True)\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 10**9)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "cli._train, cli._LAST_ACTS_S = stuck, 0.2\n"
+        "sys.exit(cli.main(['train', 'c.py']))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert errors.decode() == f"asyncio-loader: interrupted{said}\n"
+    assert output == (b"acted\n" if "acted" in act else b"")
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["none.py"], "config none.py: no such file"),
