@@ -139,8 +139,9 @@ class _Source:
         return result
 
     def _check(self, size_bytes: int, etag: str | None) -> None:
+        first_size_bytes, first_etag = self._version
         # A store without versions leaves the size to compare.
-        if (size_bytes, etag or self._version[1]) != self._version:
+        if size_bytes != first_size_bytes or (etag != first_etag and None not in (etag, first_etag)):
             raise changed(self.uri)
 
 

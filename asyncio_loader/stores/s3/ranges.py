@@ -57,8 +57,9 @@ async def read_range(wanted: RangeRequest, response: ClientResponse, clock: Phas
 
 
 def etag_of(headers: Mapping[str, str]) -> str | None:
-    """The version, without quotes."""
-    return headers.get("ETag", "").removeprefix("W/").strip('"') or None
+    """The version, without quotes. A weak one (``W/"…"``) is none: bytes of the same may differ, and If-Match fails."""
+    told = headers.get("ETag", "")
+    return None if told.startswith("W/") else told.strip('"') or None
 
 
 def checksum_of(headers: Mapping[str, str]) -> Checksum | None:

@@ -40,6 +40,10 @@ class Wire:
             finally:
                 writer.close()
 
+        return await self.serve(serve)
+
+    async def serve(self, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> str:
+        """Start a server that reads for itself; its endpoint URL."""
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         self._servers.append(server)
         return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -88,7 +88,7 @@ async def test_no_more_requests_than_max_connections_at_once(wire: Wire) -> None
 
 
 async def test_head_reads_size_and_etag(wire: Wire) -> None:
-    store = await wire.answering(b'HTTP/1.1 200 OK\r\nContent-Length: 123\r\nETag: W/"abc"\r\n\r\n')
+    store = await wire.answering(b'HTTP/1.1 200 OK\r\nContent-Length: 123\r\nETag: "abc"\r\n\r\n')
 
     info = await store.head("s3://bucket/key")
 
