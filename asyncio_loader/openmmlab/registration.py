@@ -18,8 +18,9 @@ _CHECKPOINT_SCHEME = r"(\S+\:)?s3://"
 def register() -> tuple[str, ...]:
     """Make ``s3://`` ours in mmengine and mmcv 1.x: file clients, storage backends, checkpoint loaders.
 
-    What had the prefix before (petrel, ceph) keeps its own name. Idempotent: where everything is in place nothing is
-    touched, singletons included. Imports what it binds, ``mmengine.runner`` too, since checkpoint loaders live there.
+    And `PrefetchDataset` with its hook, in mmengine. What had the prefix before (petrel, ceph) keeps its own name.
+    Idempotent: where everything is in place nothing is touched, singletons included. Imports what it binds,
+    ``mmengine.runner`` too, since checkpoint loaders live there.
 
     Returns:
         Which of ``"mmengine"`` and ``"mmcv1"`` are bound now.
@@ -53,6 +54,8 @@ def _bind_mmengine() -> None:
     from mmengine.fileio import FileClient, io, register_backend
     from mmengine.runner.checkpoint import CheckpointLoader
 
+    # These two register themselves: a config names a PrefetchDataset by its type.
+    from asyncio_loader.openmmlab import prefetch, prefetch_hook  # noqa: F401
     from asyncio_loader.openmmlab.checkpoint import load_from_s3
     from asyncio_loader.openmmlab.mmengine_backend import AWSBackend
 

@@ -19,7 +19,7 @@ from asyncio_loader.stores.s3.store import S3Store
 ROOT = Path(__file__).parents[2]
 
 OTHER = Path(os.environ.get("ASYNCIO_LOADER_OTHER", ROOT / ".venv" / "other")) / "mmcv-1.7.2"
-# Its setup.py imports pkg_resources, which setuptools 81 was the last to have; no operators are built.
+# Its setup.py imports pkg_resources, which setuptools 82 no longer has; no operators are compiled.
 RECIPE = (
     "echo 'setuptools<81' > constraints.txt && MMCV_WITH_OPS=0 PIP_CONSTRAINT=constraints.txt "
     f"pip install --no-deps --target {OTHER} mmcv==1.7.2"

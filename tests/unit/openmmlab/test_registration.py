@@ -106,6 +106,15 @@ def test_whatever_is_imported_first(imports: str) -> None:
     assert done.stdout.splitlines()[-1] == "AWSBackend load_from_s3"
 
 
+@pytest.mark.parametrize("first", ["asyncio_loader.openmmlab", "asyncio_loader.openmmlab.prefetch"])
+def test_a_config_finds_the_prefetch_dataset(first: str) -> None:
+    asked = f"import {first}; from mmengine.registry import DATASETS; print(DATASETS.get('PrefetchDataset').__name__)"
+
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "PrefetchDataset"
+
+
 def test_the_package_itself_imports_no_mmengine() -> None:
     asked = "import sys, asyncio_loader, asyncio_loader.fileio.file_client; print('mmengine' in sys.modules)"
 
