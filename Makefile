@@ -17,6 +17,8 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[train,demo,test,bench]'
+	# Beside it, for the tests of the plug-in: the last release of the original mmengine, under the same import name.
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(VENV)/other/mmengine-0.10.7 mmengine==0.10.7
 	@touch $@
 
 setup: $(STAMP)

@@ -1,5 +1,4 @@
 # Faster R-CNN on COCO with everything in S3: data, weights, checkpoints, logs. Put your bucket for `yourbucket`.
-# Until checkpoints, logs and `load_from` can be on S3, each `out_dir` and `load_from` has to go.
 _base_ = [
     "../_base_/models/faster_rcnn_r50_fpn.py",
     "../_base_/datasets/coco_detection.py",
