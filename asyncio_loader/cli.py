@@ -1,4 +1,7 @@
-"""``asyncio-loader demo | train``. Commands import what they need when they run: ``--help`` costs no torch import."""
+"""``asyncio-loader demo | train | convert``.
+
+Commands import what they need when they run: ``--help`` costs no torch import.
+"""
 
 from __future__ import annotations
 
@@ -87,11 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     _add_demo(commands.add_parser("demo", parents=[common], help=_DEMO, description=_DEMO))
     _add_train(commands.add_parser("train", parents=[common], help=_TRAIN, description=_TRAIN))
+    _add_convert(commands.add_parser("convert", parents=[common], help=_CONVERT, description=_CONVERT))
     return parser
 
 
 _DEMO = "from a bucket on this machine to a trained Faster R-CNN, in a few minutes on a CPU"
 _TRAIN = "train what an OpenMMLab config describes, its data in S3 or on disk"
+_CONVERT = "write the weights of a Faster R-CNN checkpoint as another project names them; paths may be s3://"
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +128,20 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_train)
 
 
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SRC", help="checkpoint of this project, torchvision or mmdet")
+    parser.add_argument("target", metavar="DST", help="file to write; replaced if it is there")
+    parser.add_argument("--to", choices=["mmdet", "torchvision"], required=True, help="whose names and layout")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PLACE",
+        help="a file or directory whose checkpoints may hold more than weights, which can run code when read",
+    )
+    parser.set_defaults(command=_convert)
+
+
 def _count(text: str) -> int:
     value = int(text) if text.isdecimal() else 0
     if value < 1:
@@ -145,6 +164,14 @@ def _train(arguments: argparse.Namespace) -> int:
     from asyncio_loader.training.runner import train
 
     train(config, work_dir=arguments.work_dir, resume=arguments.resume, before_kill=arguments.before_kill)
+    return _OK
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from asyncio_loader.training.weights import convert_checkpoint
+
+    count = convert_checkpoint(arguments.source, arguments.target, to=arguments.to, trusted=arguments.trust)
+    print(f"{arguments.target}: {count} tensors")
     return _OK
 
 

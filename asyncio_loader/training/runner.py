@@ -155,9 +155,9 @@ def _prepare(config: Mapping[str, Any], directory: Path, resume: bool, stack: co
     places = _find_places(plan, directory, resume)
     # The Runner seeds too, but only after the model has been given its first weights.
     set_random_seed(**plan.randomness)
-    model = build_model(config["model"])
+    model = build_model(config["model"], trusted=plan.trusted_checkpoints)
     if plan.load_from and not places.resumed:
-        load_pretrained(model, plan.load_from, path="load_from")
+        load_pretrained(model, plan.load_from, path="load_from", trusted=plan.trusted_checkpoints)
     seed = plan.randomness["seed"]
     train_set = build_dataset(config, "train", seed=seed, batch_size=plan.batch_size)
     check_classes(train_set, model.class_count)

@@ -11,7 +11,6 @@ from typing import Any
 
 import boto3
 import pytest
-import torch
 from mmengine.hooks import Hook
 
 from asyncio_loader.config import load_config
@@ -219,8 +218,7 @@ def test_an_endpoint_of_the_section_is_used(
         options[f"{section}.file_client_args"] = arguments
 
     run({**options, "runner.max_epochs": 1}, tmp_path / "run")
-    run({**options, "runner.max_epochs": 2}, tmp_path / "again" / "run", resume=True)
 
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.server.endpoint_url)
-    assert s3.names("ckpt/run") == ["best_bbox_mAP_epoch_1.pth", "epoch_1.pth", "epoch_2.pth"]
-    assert torch.is_tensor(next(iter(read_checkpoint(f"{s3.root}/ckpt/run/epoch_2.pth")["state_dict"].values())))
+    assert s3.names("ckpt/run") == ["best_bbox_mAP_epoch_1.pth", "epoch_1.pth"]
+    assert s3.log("run")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import asyncio_loader
 from asyncio_loader import cli
@@ -28,7 +29,9 @@ def raiser(error: BaseException) -> Callable[[argparse.Namespace], int]:
     return command
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["demo", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["demo", "--help"], ["convert", "--help"], ["--version"]]
+)
 def test_help_imports_no_torch(arguments: list[str]) -> None:
     code = (
         "import sys\n"
@@ -195,6 +198,26 @@ def test_what_is_wrong_with_a_config_is_one_line_that_says_where(
     assert errors.startswith("asyncio-loader: error: ")
     assert errors.count("\n") == 1
     assert said in errors
+
+
+def test_convert_writes_the_weights_as_mmdet_names_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = tmp_path / "ours.pth", tmp_path / "theirs.pth"
+    torch.save({"rpn.head.conv.0.0.weight": torch.ones(1)}, source)
+
+    code = cli.main(["convert", str(source), str(target), "--to", "mmdet"])
+
+    assert (code, capsys.readouterr().out) == (0, f"{target}: 1 tensors\n")
+    assert torch.load(target)["state_dict"].keys() == {"rpn_head.rpn_conv.weight"}
+
+
+def test_convert_says_in_one_line_what_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "page.pth"
+    source.write_text("<html>")
+
+    assert cli.main(["convert", str(source), str(tmp_path / "x.pth"), "--to", "mmdet"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"asyncio-loader: error: source='{source}' is not a checkpoint")
+    assert errors.count("\n") == 1
 
 
 def test_what_the_file_system_refuses_is_one_line(
