@@ -28,6 +28,7 @@ from asyncio_loader.options import FetchOptions, RetryPolicy, S3Options
         (S3Options, "transport", "curl", "one of"),
         (S3Options, "anonymous", "yes", "True or False"),
         (S3Options, "part_size_bytes", 1024, "at least 5 MiB"),
+        (S3Options, "parts_in_flight", 0, "a whole number of at least 1"),
     ],
 )
 def test_a_wrong_value_is_refused_with_class_field_and_value(kind: Any, name: str, value: Any, rule: str) -> None:

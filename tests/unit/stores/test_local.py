@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncio_loader.errors import AccessDenied, ConfigError, ObjectNotFound, ServerFault, ShortRead
+from asyncio_loader.errors import AccessDenied, ConfigError, ObjectChanged, ObjectNotFound, ServerFault, ShortRead
 from asyncio_loader.stores.base import Entry
 from asyncio_loader.stores.local import LocalStore, os_errors, read_file, write_file
 
@@ -120,3 +120,13 @@ async def test_blocking_calls_leave_the_loop_free(tmp_path: Path) -> None:
         await asyncio.to_thread((tmp_path / "pipe").write_bytes, b"1")
 
     assert reading.result() == b"1"
+
+
+async def test_a_file_that_is_rewritten_in_place_is_another_version(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    target.write_bytes(b"0123456789")
+    first = await LocalStore().get_range(str(target), 0, 5)
+    os.utime(target, ns=(1, 1))
+
+    with pytest.raises(ObjectChanged, match=str(target)):
+        await LocalStore().get_range(str(target), 5, 10, etag=first.etag)

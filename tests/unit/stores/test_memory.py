@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from asyncio_loader.errors import FetchError
 from asyncio_loader.stores.memory import MemoryStore
 
 
@@ -23,3 +26,31 @@ async def test_it_copies_what_it_is_given() -> None:
 def test_the_process_wide_store_is_one() -> None:
     assert MemoryStore.process_wide() is MemoryStore.process_wide()
     assert MemoryStore.process_wide() is not MemoryStore()
+
+
+async def test_every_put_is_another_version() -> None:
+    store = MemoryStore({"memory://a": b"1"})
+    versions = [(await store.head("memory://a")).etag]
+    for _ in range(2):
+        await store.put("memory://a", b"1")
+        versions.append((await store.head("memory://a")).etag)
+
+    assert len(set(versions)) == 3
+
+
+async def test_an_upload_completes_with_its_own_parts_alone() -> None:
+    store = MemoryStore()
+    upload_id = await store.create_upload("memory://a")
+    await store.put_part("memory://a", upload_id, 1, b"1")
+
+    with pytest.raises(FetchError, match="memory://a: the upload has other parts than these"):
+        await store.complete_upload("memory://a", upload_id, ["part-1", "part-2"])
+
+
+async def test_an_aborted_upload_takes_nothing() -> None:
+    store = MemoryStore()
+    upload_id = await store.create_upload("memory://a")
+    await store.abort_upload("memory://a", upload_id)
+
+    with pytest.raises(FetchError, match="memory://a: there is no upload"):
+        await store.put_part("memory://a", upload_id, 1, b"1")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import RetryPolicy, S3Options
-from asyncio_loader.stores.base import ObjectStore, WritableStore
+from asyncio_loader.records import Buffer
+from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, ObjectStore, WritableStore
 from asyncio_loader.stores.local import LocalStore
 from asyncio_loader.stores.memory import MemoryStore
 from asyncio_loader.stores.router import StoreRouter, scheme_of
 from asyncio_loader.stores.s3.store import S3Store
+from asyncio_loader.stores.upload import PartWriter
 
 
 class ReadOnlyStore:
@@ -112,3 +115,41 @@ async def test_it_pickles_as_its_configuration() -> None:
     copy = pickle.loads(pickle.dumps(router))
 
     assert repr(copy) == repr(router)
+
+
+class _OnlyGets:
+    """A store of somebody's that can do no more than it must."""
+
+    async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+        return b"0123456789"
+
+    async def head(self, uri: str) -> ObjectInfo:
+        return ObjectInfo(uri, 10)
+
+    def list(self, uri: str, *, recursive: bool = True) -> AsyncIterator[Entry]:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize(("start", "stop", "data"), [(0, 3, b"0123456789"), (3, 5, b"34"), (8, 20, b"89")])
+async def test_a_store_without_ranges_gives_everything_or_cuts(start: int, stop: int, data: bytes) -> None:
+    piece = await StoreRouter(_OnlyGets()).get_range("any://a", start, stop)
+
+    assert (bytes(piece.data), piece.start, piece.size_bytes) == (data, start, 10)
+
+
+async def test_a_store_that_takes_no_parts_is_named() -> None:
+    with pytest.raises(ConfigError, match="/tmp/a: <LocalStore> takes no object in parts"):
+        await StoreRouter().create_upload("/tmp/a")
+
+
+async def test_parts_go_to_the_store_of_their_scheme() -> None:
+    router = StoreRouter()
+    writer = PartWriter(router, "memory://router/parts", part_bytes=2, parts_in_flight=2)
+    await writer.write(b"12345")
+    await writer.finish()
+
+    assert await router.get("memory://router/parts") == b"12345"
+    await router.delete("memory://router/parts")

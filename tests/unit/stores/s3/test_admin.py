@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 
 import pytest
 
-from asyncio_loader.errors import AccessDenied, ConfigError, ConnectionLost, FetchTimeout, ServerFault
+from asyncio_loader.errors import AccessDenied, ConfigError, ConnectionLost, FetchError, FetchTimeout, ServerFault
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.stores.base import Entry
 from tests.unit.stores.s3.conftest import Wire
@@ -91,3 +92,52 @@ async def test_the_bucket_stands_in_the_path_of_other_servers(wire: Wire) -> Non
 async def test_a_bucket_is_no_object_to_delete(wire: Wire) -> None:
     with pytest.raises(ConfigError, match="names a bucket"):
         await wire.store("http://127.0.0.1:1").delete("s3://bucket")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_completion_whose_answer_was_lost_is_told_by_the_etag(wire: Wire, is_there: bool) -> None:
+    parts = [hashlib.md5(data).hexdigest() for data in (b"one", b"two")]
+    whole = hashlib.md5(b"".join(bytes.fromhex(etag) for etag in parts)).hexdigest() + "-2"
+    gone = _document(b"404 Not Found", b"<Error><Code>NoSuchUpload</Code></Error>", b"Connection: close\r\n")
+    found = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "%s"\r\nConnection: close\r\n\r\n'
+
+    async def script(head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(found % (whole if is_there else "other").encode() if head.startswith(b"HEAD") else gone)
+        await writer.drain()
+        writer.close()
+
+    store = wire.store(await wire.listen(script), ONCE)
+    complete = store.complete_upload("s3://bucket/key", "upload", [f'"{etag}"' for etag in parts])
+
+    if is_there:
+        await complete
+    else:
+        with pytest.raises(FetchError, match="s3://bucket/key: the multipart upload was aborted"):
+            await complete
+
+
+async def test_aborting_an_upload_that_is_gone_is_no_error(wire: Wire) -> None:
+    store = await wire.answering(_document(b"404 Not Found", b"<Error><Code>NoSuchUpload</Code></Error>"), ONCE)
+
+    await store.abort_upload("s3://bucket/key", "upload")
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "action"),
+    [
+        ("delete", [], "s3:DeleteObject"),
+        ("create_upload", [], "s3:PutObject"),
+        ("complete_upload", ["id", ["etag"]], "s3:PutObject"),
+        ("abort_upload", ["id"], "s3:AbortMultipartUpload"),
+        ("has_any", [], "s3:ListBucket"),
+    ],
+)
+async def test_no_permission_names_the_action(wire: Wire, method: str, arguments: list[object], action: str) -> None:
+    store = await wire.answering(_document(b"403 Forbidden", b"<Error><Code>AccessDenied</Code></Error>"), ONCE)
+
+    with pytest.raises(AccessDenied) as caught:
+        await getattr(store, method)("s3://bucket/key", *arguments)
+
+    assert str(caught.value).endswith(
+        f"access denied (HTTP 403 AccessDenied); the credentials may not do this ({action})"
+    )
