@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import re
@@ -157,6 +158,8 @@ def _check_head(file: HonestFile, name: str) -> None:
 
 def _damage(error: Exception) -> str:
     text = str(error)
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        return f"cannot be read: {error.strerror}"
     # A seek to before the start is how the end of a zip archive is not found.
     if "central directory" in text or isinstance(error, EOFError | OSError):
         return "is a checkpoint that ends too early: a copy that was interrupted?"

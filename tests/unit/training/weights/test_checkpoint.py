@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tarfile
@@ -165,19 +166,28 @@ def test_an_object_that_fails_while_it_is_read_is_a_fetch_error(
     content = Path(save(tmp_path, {"a": torch.ones(9999)})).read_bytes()
     monkeypatch.setattr(FileClient, "_backends", dict(FileClient._backends))
     monkeypatch.setattr(FileClient, "_prefixes", dict(FileClient._prefixes))
-    FileClient.register_backend("torn", torn_backend(content), prefixes="torn")
+    FileClient.register_backend("torn", torn_backend(content, ConnectionLost("reset")), prefixes="torn")
 
     with pytest.raises(ConnectionLost, match=r"^reset$"):
         read_checkpoint("torn://a.pth")
 
 
-def torn_backend(content: bytes) -> type[StorageBackend]:
-    """A backend whose connection breaks within the tensors of a checkpoint, after its directory has been read."""
+def test_a_disk_that_fails_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = Path(save(tmp_path, {"a": torch.ones(9999)})).read_bytes()
+    monkeypatch.setattr(FileClient, "_backends", dict(FileClient._backends))
+    monkeypatch.setattr(FileClient, "_prefixes", dict(FileClient._prefixes))
+    FileClient.register_backend("torn", torn_backend(content, OSError(errno.EIO, "I/O error")), prefixes="torn")
+
+    assert refusal("torn://a.pth") == " cannot be read: I/O error"
+
+
+def torn_backend(content: bytes, error: Exception) -> type[StorageBackend]:
+    """A backend that fails within the tensors of a checkpoint, after its directory has been read."""
 
     class TornFile(io.BytesIO):
         def readinto(self, buffer: Any) -> int:
             if len(buffer) > 9000:
-                raise ConnectionLost("reset")
+                raise error
             return super().readinto(buffer)
 
     class TornBackend(StorageBackend):
