@@ -236,7 +236,7 @@ def _die(last_acts: list[Callable[[], None]]) -> NoReturn:
         for last_act in last_acts:
             try:
                 last_act()
-            except LoaderError as error:
+            except (LoaderError, OSError) as error:
                 said.append(f" ({' '.join(str(error).split())})")
 
     # Not in this thread, because nobody knows how long it takes.
