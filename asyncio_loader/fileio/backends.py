@@ -54,10 +54,9 @@ class StorageBackend(ABC):
         """Create or replace a text file."""
         self.put(obj.encode(encoding), filepath)
 
-    @contextmanager
     def open(
         self, filepath: FilePath, mode: OpenMode = "rb", *, journal: UploadJournal | None = None
-    ) -> Iterator[BinaryIO]:
+    ) -> AbstractContextManager[BinaryIO]:
         """A binary file for the length of a block.
 
         ``"rb"`` reads and seeks in one version of the file. ``"wb"`` writes on, without seeking; the file appears
@@ -71,12 +70,7 @@ class StorageBackend(ABC):
             journal: where uploads are noted, for a backend that has any to be left over.
         """
         check_mode(mode)
-        if mode == "rb":
-            yield io.BytesIO(self.get(filepath))
-            return
-        file = _Draft()
-        yield file
-        self.put(file.getbuffer(), filepath)
+        return nullcontext(io.BytesIO(self.get(filepath))) if mode == "rb" else _put_at_end(self, filepath)
 
     def remove(self, filepath: FilePath) -> None:
         """Remove a file."""
@@ -145,21 +139,12 @@ class DiskBackend(StorageBackend):
         """See `StorageBackend.put`. Makes missing directories; whole or not at all."""
         write_file(str(filepath), obj)
 
-    @contextmanager
     def open(
         self, filepath: FilePath, mode: OpenMode = "rb", *, journal: UploadJournal | None = None
-    ) -> Iterator[BinaryIO]:
+    ) -> AbstractContextManager[BinaryIO]:
         """See `StorageBackend.open`. Errors of the system become those of this package at opening and at the end."""
         check_mode(mode)
-        path = _local(filepath)
-        if mode == "wb":
-            with _draft_of(path) as file:
-                yield file
-            return
-        with os_errors(str(filepath)):
-            file = open(path, "rb")  # noqa: SIM115  # closed below, outside of the translation of errors
-        with file:
-            yield file
+        return _read(str(filepath)) if mode == "rb" else _draft_of(_local(filepath))
 
     def remove(self, filepath: FilePath) -> None:
         """See `StorageBackend.remove`. One that is not there is no error."""
@@ -210,6 +195,21 @@ def check_mode(mode: str) -> None:
     """Refuse every mode but the two."""
     if mode not in ("rb", "wb"):
         raise ConfigError(f"open: mode must be 'rb' or 'wb', not {mode!r}")
+
+
+@contextmanager
+def _put_at_end(backend: StorageBackend, filepath: FilePath) -> Iterator[BinaryIO]:
+    file = _Draft()
+    yield file
+    backend.put(file.getbuffer(), filepath)
+
+
+@contextmanager
+def _read(uri: str) -> Iterator[BinaryIO]:
+    with os_errors(uri):
+        file = open(_local(uri), "rb")  # noqa: SIM115  # closed below, outside of the translation of errors
+    with file:
+        yield file
 
 
 @contextmanager

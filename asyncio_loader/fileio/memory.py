@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, BinaryIO
 
-from asyncio_loader.engine.parts import PartWriter
 from asyncio_loader.errors import ObjectNotFound
+from asyncio_loader.fileio.backends import FilePath, OpenMode
 from asyncio_loader.fileio.objects import ObjectBackend
 from asyncio_loader.options import S3Options
 from asyncio_loader.stores.memory import MemoryStore
@@ -31,6 +32,12 @@ class MemoryBackend(ObjectBackend[MemoryStore]):
     def __init__(self, path_mapping: Mapping[str, str] | None = None) -> None:
         super().__init__(path_mapping, S3Options())
 
+    def open(
+        self, filepath: FilePath, mode: OpenMode = "rb", *, journal: UploadJournal | None = None
+    ) -> AbstractContextManager[BinaryIO]:
+        """See `ObjectBackend.open`. The journal notes nothing: uploads in memory end with the process."""
+        return super().open(filepath, mode)
+
     def __repr__(self) -> str:
         return f"<MemoryBackend {self._mapping!r}>"
 
@@ -48,7 +55,3 @@ class MemoryBackend(ObjectBackend[MemoryStore]):
         async for _ in store.list(root):
             return True
         return False
-
-    def _writer(self, store: MemoryStore, uri: str, journal: UploadJournal | None) -> PartWriter:
-        # Nothing to note: its uploads end with the process.
-        return super()._writer(store, uri, None)

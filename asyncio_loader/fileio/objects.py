@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Generic, Protocol, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Generic, TypeVar
 
-from asyncio_loader.engine.parts import PartReader, PartWriter, read_object
+from asyncio_loader.engine.parts import read_object
 from asyncio_loader.fileio.backends import FilePath, OpenMode, StorageBackend, Suffix, check_list_arguments, check_mode
 from asyncio_loader.fileio.link import Link, Links
 from asyncio_loader.fileio.listing import collect_entries, walk_entries
 from asyncio_loader.fileio.path_mapping import PathMapping
 from asyncio_loader.fileio.streams import reading, writing
+from asyncio_loader.fileio.transfer import FullStore, part_reader, part_writer
 from asyncio_loader.options import RetryPolicy, S3Options
-from asyncio_loader.stores.base import MultipartStore, RangedStore
 
 if TYPE_CHECKING:
     from asyncio_loader.fileio.journal import UploadJournal
@@ -26,11 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["ObjectBackend"]
 
 _COPY_BYTES = 1024 * 1024
-_DEFAULTS = S3Options()
-
-
-class FullStore(RangedStore, MultipartStore, Protocol):
-    """What a backend needs: an `ObjectStore` with all that is optional."""
 
 
 S = TypeVar("S", bound=FullStore)
@@ -89,10 +83,9 @@ class ObjectBackend(StorageBackend, Generic[S]):
         link = self._link()
         link.run(link.store.put(self._uri(filepath), obj))
 
-    @contextmanager
     def open(
         self, filepath: FilePath, mode: OpenMode = "rb", *, journal: UploadJournal | None = None
-    ) -> Iterator[BinaryIO]:
+    ) -> AbstractContextManager[BinaryIO]:
         """See `StorageBackend.open`. Holds some parts of the object, however large it is.
 
         ``"rb"`` is pinned to the version found at opening, and reads ahead. ``"wb"`` sends a large object in parts,
@@ -105,12 +98,9 @@ class ObjectBackend(StorageBackend, Generic[S]):
         """
         check_mode(mode)
         uri, link = self._uri(filepath), self._link()
-        if mode == "rb":
-            with reading(link, self._reader(link.store, uri), self._options.part_size_bytes) as file:
-                yield file
-        else:
-            with writing(link, self._writer(link.store, uri, journal)) as draft:
-                yield draft
+        if mode == "wb":
+            return writing(link, part_writer(link.store, uri, self._options, journal))
+        return reading(link, part_reader(link.store, uri, self._options, self._retry), self._options.part_size_bytes)
 
     def abort_upload(self, uri: str, upload_id: str) -> None:
         """See `MultipartStore.abort_upload`. The URI is taken as it is; for `UploadJournal`."""
@@ -184,28 +174,6 @@ class ObjectBackend(StorageBackend, Generic[S]):
 
     @abstractmethod
     def _has_directory(self, store: S, root: str) -> Coroutine[Any, Any, bool]: ...
-
-    def _reader(self, store: S, uri: str) -> PartReader:
-        sizes = self._options.part_size_bytes, self._options.parts_in_flight
-        return PartReader(store, uri, retry=self._retry, part_bytes=sizes[0], parts_in_flight=sizes[1])
-
-    def _writer(self, store: S, uri: str, journal: UploadJournal | None) -> PartWriter:
-        def note(upload_id: str) -> None:
-            if journal is not None:
-                journal.begin(uri, upload_id, self._noted_options())
-
-        return PartWriter(
-            store,
-            uri,
-            part_bytes=self._options.part_size_bytes,
-            parts_in_flight=self._options.parts_in_flight,
-            on_open=note,
-            on_end=None if journal is None else journal.end,
-        )
-
-    def _noted_options(self) -> dict[str, Any]:
-        fields = dataclasses.asdict(self._options)
-        return {name: value for name, value in fields.items() if value != getattr(_DEFAULTS, name)}
 
     def _uri(self, filepath: FilePath) -> str:
         return self._mapping.resolve(filepath, self.scheme)
