@@ -19,6 +19,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
 
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.errors import ConfigError, LoaderError
+from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.fileio.journal import UploadJournal
 from asyncio_loader.stats import LoaderStats
 from asyncio_loader.training.checkpoints import CheckpointHook
@@ -77,6 +78,10 @@ class _Places:
     logs: list[Destination]
     resumed: str | None
     resumed_by: str
+
+    def client_of(self, uri: str) -> FileClient | None:
+        """What the run reads its own checkpoints with; None for those of others."""
+        return self.regular.client if self.regular.holds(uri) else None
 
 
 @dataclass(slots=True)
@@ -195,7 +200,9 @@ def _build_runner(config: Config, parts: _Parts, hooks: Sequence[Hook], console:
     # mmengine's console handler keeps the stream that is standard output when it is made.
     with contextlib.redirect_stdout(console) if console else contextlib.nullcontext():
         return ResumableRunner(
-            read=lambda uri: read_checkpoint(uri, path=places.resumed_by, trusted=plan.trusted_checkpoints),
+            read=lambda uri: read_checkpoint(
+                uri, path=places.resumed_by, trusted=plan.trusted_checkpoints, client=places.client_of(uri)
+            ),
             model=parts.model,
             work_dir=str(places.directory),
             train_dataloader=parts.train_loader,

@@ -133,7 +133,10 @@ def test_dropping_it_stops_the_fetching(loop_thread: LoopThread) -> None:
 def test_ctrl_c_gets_through_even_if_its_signal_wakes_another_thread(loop_thread: LoopThread) -> None:
     feed = open_feed(loop_thread, EchoStore(held="m://late"), ["m://late"])
 
-    with pytest.raises(KeyboardInterrupt):
+    def take_interrupted() -> None:
         loop_thread.call(lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT))
         feed.take()
+
+    with pytest.raises(KeyboardInterrupt):
+        take_interrupted()
     feed.close()

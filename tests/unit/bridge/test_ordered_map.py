@@ -172,8 +172,12 @@ def test_ctrl_c_gets_through_even_if_its_signal_wakes_another_thread() -> None:
     pool: OrderedThreadMap[int, int] = OrderedThreadMap(
         interrupt_the_consumer, lambda n: (n, 1), threads=1, budget_bytes=100, budget_items=100
     )
-    with pytest.raises(KeyboardInterrupt):
+
+    def get_interrupted() -> None:
         is_made.set()
         pool.get()
+
+    with pytest.raises(KeyboardInterrupt):
+        get_interrupted()
     is_over.set()
     pool.close()

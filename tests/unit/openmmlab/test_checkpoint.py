@@ -94,14 +94,14 @@ def test_a_missing_checkpoint(put: Callable[[bytes], None]) -> None:
 def test_what_is_no_checkpoint(put: Callable[[bytes], None], data: bytes) -> None:
     put(data)
 
-    with pytest.raises(ConfigError, match=f"^{URI} is no checkpoint of torch, or a damaged one \\(\\w+\\)$"):
+    with pytest.raises(ConfigError, match=f"^{URI} is (not )?a checkpoint"):
         load_from_s3(URI)
 
 
 @pytest.mark.parametrize(
     ("evil", "name"),
     [
-        (Evil(os.system, "exit 1"), "posix"),
+        (Evil(os.system, "exit 1"), "posix.system"),
         (Evil(PurePosixPath, "a"), "pathlib.PurePosixPath"),
         (Evil(getattr, HistoryBuffer, "__init__"), "getattr"),
         (Evil(getattr, OrderedDict, "pop"), "getattr"),

@@ -97,6 +97,19 @@ def test_a_checkpoint_on_s3_is_read(tmp_path: Path, moto_environ: MotoServer) ->
     assert read_checkpoint(uri)["state_dict"]["a"].equal(torch.arange(1000))
 
 
+def test_a_client_of_ones_own_may_know_another_endpoint(
+    moto_environ: MotoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = "s3://checkpoints-elsewhere/a.pth"
+    create_bucket(uri)
+    client = FileClient("aws", endpoint_url=moto_environ.endpoint_url)
+    with client.open(uri, "wb") as file:
+        torch.save({"a": torch.ones(1)}, file)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+
+    assert read_checkpoint(uri, client=client)["a"].equal(torch.ones(1))
+
+
 def test_a_missing_object_is_a_fetch_error(moto_environ: MotoServer) -> None:
     with pytest.raises(ObjectNotFound, match=r"s3://no-such-bucket/a\.pth"):
         read_checkpoint("s3://no-such-bucket/a.pth")

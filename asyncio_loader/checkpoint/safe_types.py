@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
-from mmengine.logging import HistoryBuffer
 
 __all__ = ["safe_types"]
 
@@ -17,17 +17,29 @@ _DTYPES = "? b B h H i I l L q Q e f d g F D U S"
 def safe_types() -> list[Any]:
     """Arguments of `torch.serialization.safe_globals`: what files of OpenMMLab hold besides what torch takes anyway.
 
+    Without mmengine in the environment its `HistoryBuffer` is not among them.
+
     mmengine's own list has the built-in `getattr`, by which a pickle reads any attribute of anything on the list, and
     knows numpy's functions under their present names only; this one has neither flaw.
     """
     functions = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
     moved = [(function, f"{module}.{name}") for module in _NUMPY_MODULES for name, function in functions.items()]
     dtypes = [type(np.dtype(code)) for code in _DTYPES.split()]
-    return [*moved, np.ndarray, np.dtype, *dtypes, slice, HistoryBuffer, (_read_statistic, "builtins.getattr")]
+    return [*moved, np.ndarray, np.dtype, *dtypes, slice, *_history_types()]
+
+
+def _history_types() -> list[Any]:
+    if importlib.util.find_spec("mmengine") is None:
+        return []
+    from mmengine.logging import HistoryBuffer
+
+    return [HistoryBuffer, (_read_statistic, "builtins.getattr")]
 
 
 def _read_statistic(owner: object, name: str) -> object:
     """A `HistoryBuffer` pickles its methods as ``getattr(HistoryBuffer, "mean")``; nothing else is asked for."""
+    from mmengine.logging import HistoryBuffer
+
     if owner is not HistoryBuffer or name.startswith("_"):
         # torch reports it like any other type that is not on the list.
         raise AttributeError(f"getattr of {owner!r}")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from asyncio_loader.checkpoint.honest_file import HonestFile
 from asyncio_loader.errors import ConnectionLost
-from asyncio_loader.training.weights.honest_file import HonestFile
 
 
 def torn_file(error: BaseException, *, is_zip: bool) -> io.BytesIO:
