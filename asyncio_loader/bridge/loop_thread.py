@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias, TypeVar
 
+from asyncio_loader.bridge.thread_end import wait_until_gone
 from asyncio_loader.errors import LoaderError
 
 __all__ = ["WAKE_S", "LoopThread"]
@@ -131,9 +132,29 @@ def _serve(started: _Started) -> None:
 
 
 class _End(asyncio.Event):
-    """Set when the loop is to end; what it does last."""
+    """Set when the loop is to end; what it does last; the threads it has made by then, by their native ids."""
 
     last_act: Callable[[], Awaitable[None]] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.native_ids = [threading.get_native_id()]
+
+    def note_thread(self) -> None:
+        """Called in each of them."""
+        self.native_ids.append(threading.get_native_id())
+
+
+class _NotedExecutor(concurrent.futures.ThreadPoolExecutor):
+    """The loop's executor. Its threads are noted, and so is the one that asyncio makes to shut it down."""
+
+    def __init__(self, end: _End) -> None:
+        super().__init__(initializer=end.note_thread)
+        self._note = end.note_thread
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._note()
+        super().shutdown(wait, cancel_futures=cancel_futures)
 
 
 _Started: TypeAlias = "concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, _End]]"
@@ -141,7 +162,9 @@ _Started: TypeAlias = "concurrent.futures.Future[tuple[asyncio.AbstractEventLoop
 
 async def _live(started: _Started) -> None:
     end = _End()
-    started.set_result((asyncio.get_running_loop(), end))
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(_NotedExecutor(end))
+    started.set_result((loop, end))
     await end.wait()
     if end.last_act is not None:
         await end.last_act()
@@ -154,3 +177,5 @@ def _stop(pid: int, thread: threading.Thread, loop: asyncio.AbstractEventLoop, e
     # Collected by the loop's own thread, it cannot wait for itself.
     if thread is not threading.current_thread():
         thread.join(_JOIN_S)
+        if not thread.is_alive():
+            wait_until_gone(end.native_ids, _JOIN_S)

@@ -7,8 +7,12 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from asyncio_loader.bridge.loop_thread import WAKE_S
+from asyncio_loader.bridge.thread_end import wait_until_gone
 
 __all__ = ["OrderedThreadMap"]
+
+# A thread that Python has joined is gone within microseconds.
+_GONE_S = 5.0
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -89,6 +93,7 @@ class OrderedThreadMap(Generic[T, R]):
         if threading.current_thread() not in self._threads:
             for thread in self._threads:
                 thread.join()
+            wait_until_gone([thread.native_id for thread in self._threads if thread.native_id], _GONE_S)
 
     def _work(self) -> None:
         while True:

@@ -14,6 +14,7 @@ CASES = {
     "epoch": "images per second from a slow store, next to decoding from RAM and to boto3 in a DataLoader",
     "memory": "growth of resident memory while 2 GB pass through a window of 64 MiB",
     "checkpoint": "MB per second and memory of a state dict on S3, next to boto3 and s3torchconnector",
+    "prefetch": "an mmengine dataset on a slow store: as it is, in a PrefetchDataset, and from RAM",
     "get_cost": "CPU microseconds per GET, layer by layer, next to aioboto3",
 }
 

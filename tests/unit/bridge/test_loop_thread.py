@@ -89,6 +89,20 @@ def test_closed_by_its_own_loop_it_cleans_up_as_its_last_act() -> None:
     assert "closed-from-within" not in {thread.name for thread in threading.enumerate()}
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are listed on Linux alone")
+def test_close_returns_when_its_threads_are_gone_from_the_system() -> None:
+    async def use_the_executor() -> None:
+        await asyncio.to_thread(threading.get_native_id)
+
+    before = set(os.listdir("/proc/self/task"))
+    for _ in range(300):
+        loop_thread = LoopThread()
+        loop_thread.run(use_the_executor())
+        loop_thread.close()
+
+        assert set(os.listdir("/proc/self/task")) <= before
+
+
 def test_a_closed_one_refuses_work() -> None:
     loop_thread = LoopThread()
     loop_thread.close()
