@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import NamedTuple
 
 from asyncio_loader.errors import FetchError, ObjectNotFound
 from asyncio_loader.records import Buffer
@@ -12,21 +13,24 @@ from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece, changed,
 __all__ = ["MemoryStore"]
 
 
+class _Version(NamedTuple):
+    data: bytes
+    etag: str
+
+
 class MemoryStore:
     """Keeps objects in a dict from URI to bytes. Any URI will do, ``memory://…`` by custom.
 
-    Used by one thread at a time. It pickles with everything in it: the copy in another process is another store.
+    Any number of threads and loops may use it: each step is one look-up or change of a dict. It pickles with
+    everything in it: the copy in another process is another store.
 
     Args:
         objects: what it holds at first.
     """
 
     def __init__(self, objects: Mapping[str, bytes] | None = None) -> None:
-        self._objects: dict[str, bytes] = dict(objects or {})
-        self._versions: dict[str, int] = {}
+        self._objects = {uri: _Version(data, _new_name()) for uri, data in (objects or {}).items()}
         self._uploads: dict[tuple[str, str], dict[int, bytes]] = {}
-        # Counts puts and uploads; every one gets a name that was never there before.
-        self._count = 0
 
     @staticmethod
     def process_wide() -> MemoryStore:
@@ -34,56 +38,55 @@ class MemoryStore:
 
         A forked process starts with a copy of what its parent had.
         """
-        return _process_wide()
+        return _PROCESS_WIDE
 
     async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
         """See `ObjectStore.get`."""
-        data = self._find(uri)
+        data = self._find(uri).data
         if admit is not None:
             await admit(len(data))
         return data
 
     async def head(self, uri: str) -> ObjectInfo:
         """See `ObjectStore.head`."""
-        return ObjectInfo(uri, len(self._find(uri)), self._etag(uri))
+        version = self._find(uri)
+        return ObjectInfo(uri, len(version.data), version.etag)
 
     async def get_range(
         self, uri: str, start: int, stop: int, *, etag: str | None = None, into: memoryview | None = None
     ) -> Piece:
         """See `RangedStore.get_range`."""
-        data = self._find(uri)
-        version = self._etag(uri)
-        if etag not in (None, version):
+        version = self._find(uri)
+        if etag not in (None, version.etag):
             raise changed(uri)
-        return cut_piece(data, start, stop, version, into)
+        return cut_piece(version.data, start, stop, version.etag, into)
 
     async def list(self, uri: str, *, recursive: bool = True) -> AsyncIterator[Entry]:
         """See `ObjectStore.list`. Lists what was there when it began."""
         last_prefix = None
-        for key in sorted((key for key in self._objects if key.startswith(uri)), key=_utf8):
+        # A copy: another thread may put in the meantime.
+        for key in sorted((key for key in list(self._objects) if key.startswith(uri)), key=_utf8):
             name, slash, _ = key[len(uri) :].partition("/")
             prefix = uri + name + slash
             if recursive or not slash:
-                data = self._objects.get(key)
-                if data is not None:
-                    yield Entry(key, len(data))
+                version = self._objects.get(key)
+                if version is not None:
+                    yield Entry(key, len(version.data))
             elif prefix != last_prefix:
                 last_prefix = prefix
                 yield Entry(prefix)
 
     async def put(self, uri: str, data: Buffer) -> None:
         """See `WritableStore.put`. Takes a copy."""
-        self._objects[uri] = bytes(data)
-        self._versions[uri] = self._next()
+        self._objects[uri] = _Version(bytes(data), _new_name())
 
     async def delete(self, uri: str) -> None:
         """See `WritableStore.delete`."""
         self._objects.pop(uri, None)
-        self._versions.pop(uri, None)
 
     async def create_upload(self, uri: str) -> str:
         """See `MultipartStore.create_upload`."""
-        upload_id = f"upload-{self._next()}"
+        upload_id = _new_name()
         self._uploads[uri, upload_id] = {}
         return upload_id
 
@@ -99,7 +102,7 @@ class MemoryStore:
         if list(etags) != [f"part-{number}" for number in numbers] or not parts.keys() >= set(numbers):
             raise FetchError(f"{uri}: the upload has other parts than these", key=uri)
         await self.put(uri, b"".join(parts[number] for number in numbers))
-        del self._uploads[uri, upload_id]
+        await self.abort_upload(uri, upload_id)
 
     async def abort_upload(self, uri: str, upload_id: str) -> None:
         """See `MultipartStore.abort_upload`."""
@@ -111,20 +114,13 @@ class MemoryStore:
     def __repr__(self) -> str:
         return f"<MemoryStore of {len(self._objects)} objects>"
 
-    def _next(self) -> int:
-        self._count += 1
-        return self._count
-
-    def _etag(self, uri: str) -> str:
-        return f"{self._versions.get(uri, 0)}"
-
     def _upload(self, uri: str, upload_id: str) -> dict[int, bytes]:
         try:
             return self._uploads[uri, upload_id]
         except KeyError:
             raise FetchError(f"{uri}: there is no upload {upload_id}", key=uri) from None
 
-    def _find(self, uri: str) -> bytes:
+    def _find(self, uri: str) -> _Version:
         try:
             return self._objects[uri]
         except KeyError:
@@ -135,6 +131,9 @@ def _utf8(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")
 
 
-@functools.cache
-def _process_wide() -> MemoryStore:
-    return MemoryStore()
+def _new_name() -> str:
+    """One that was never there before, in any thread, and in no copy of the store in another process."""
+    return uuid.uuid4().hex
+
+
+_PROCESS_WIDE = MemoryStore()

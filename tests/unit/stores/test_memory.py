@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 
 from asyncio_loader.errors import FetchError
@@ -54,3 +57,28 @@ async def test_an_aborted_upload_takes_nothing() -> None:
 
     with pytest.raises(FetchError, match="memory://a: there is no upload"):
         await store.put_part("memory://a", upload_id, 1, b"1")
+
+
+async def test_a_put_by_another_thread_does_not_break_a_listing() -> None:
+    class MeddledKey(str):
+        """Another thread puts an object just while this key is looked at."""
+
+        def startswith(self, *_: object) -> bool:
+            thread = threading.Thread(target=lambda: asyncio.run(store.put("memory://b", b"2")))
+            thread.start()
+            thread.join()
+            return True
+
+    store = MemoryStore({MeddledKey("memory://a"): b"1"})
+
+    assert [entry.uri async for entry in store.list("memory://")] == ["memory://a"]
+
+
+async def test_an_object_that_goes_during_a_listing_is_left_out() -> None:
+    store = MemoryStore({"memory://a": b"1", "memory://b": b"2"})
+    listing = store.list("memory://")
+    first = await anext(listing)
+
+    await store.delete("memory://b")
+
+    assert [first.uri] + [entry.uri async for entry in listing] == ["memory://a"]
