@@ -8,7 +8,8 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from asyncio_loader.bridge.thread_end import wait_until_gone
 from asyncio_loader.errors import LoaderError
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 # A loop that has not left by then is stuck in a blocking call; its thread is a daemon and dies with the process.
 _JOIN_S = 5.0
+
+# What an interrupted call has for its clean-up. A request takes some 0.1 s; `train` is to end within 2 s of a Ctrl-C.
+_CLEAN_UP_S = 1.0
 
 WAKE_S = 0.5
 """Longest sleep in seconds of a thread that waits for another.
@@ -44,6 +48,7 @@ class LoopThread:
         self._thread = threading.Thread(target=_serve, args=(started,), name=name, daemon=True)
         self._thread.start()
         self._loop, self._end = started.result()
+        self._abandoned: list[_Call[object]] = []
         self._finalizer = weakref.finalize(self, _stop, self._pid, self._thread, self._loop, self._end)
 
     @property
@@ -54,24 +59,41 @@ class LoopThread:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and block until it is done.
 
-        What it raises is raised here. When the wait is interrupted (KeyboardInterrupt), the coroutine is cancelled.
+        What it raises is raised here. When the wait is interrupted (KeyboardInterrupt), the coroutine is cancelled, and
+        for up to a second its end is awaited: its clean-up counts. A second interrupt gets through at once.
+
+        Raises:
+            LoaderError: it is closed, before or meanwhile; or this is the loop's own thread, or a forked child.
         """
-        future = self.start(coroutine)
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise LoaderError(f"{self._thread.name}: blocking code on the loop's own thread would wait for itself")
+        self._check(coroutine)
+        call = _Call(self._loop, coroutine)
         try:
-            while not future.done():
-                concurrent.futures.wait((future,), WAKE_S)
-            return future.result()
+            while not call.wait(WAKE_S):
+                pass
         except BaseException:
-            future.cancel()
+            call.cancel()
+            call.wait(_CLEAN_UP_S)
             raise
+        return call.result()
+
+    def clean_up(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Run a coroutine that drops what somebody had, whoever asks for it.
+
+        As `run`; but on the loop's own thread, where the garbage collector may end an abandoned generator or context
+        manager, it is started and not awaited.
+        """
+        if threading.current_thread() is self._thread:
+            self._abandoned.append(_Call(self._loop, coroutine))
+            self._abandoned = [call for call in self._abandoned if not call.wait(0)]
+        else:
+            self.run(coroutine)
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Start a coroutine on the loop; cancelling the future cancels it."""
-        try:
-            self._check()
-        except LoaderError:
-            coroutine.close()
-            raise
+        self._check(coroutine)
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(self, function: Callable[..., object], *args: object) -> None:
@@ -84,7 +106,7 @@ class LoopThread:
                 raise
 
     def close(self, cleanup: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Run `cleanup` on the loop, cancel what still runs, and end the thread. Idempotent; a no-op after a fork."""
+        """Cancel what still runs, run `cleanup` on the loop, and end the thread. Idempotent; a no-op after a fork."""
         if self.is_closed or os.getpid() != self._pid:
             return
         if threading.current_thread() is self._thread:
@@ -94,22 +116,79 @@ class LoopThread:
             return
         try:
             if cleanup is not None:
-                self.run(_await(cleanup))
+                self.run(_wind_up(self._end, cleanup))
         finally:
             self._finalizer()
 
-    def _check(self) -> None:
+    def _check(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Raise where nothing can be run; the coroutine is closed then, for nobody else will."""
         if os.getpid() != self._pid:
+            coroutine.close()
             raise LoaderError(
                 f"a loader made in process {self._pid} is used in process {os.getpid()}: make the iterator where you "
                 "iterate (a dataset or Loader object itself may be handed to any process)"
             )
         if self.is_closed:
+            coroutine.close()
             raise LoaderError("this loader is closed")
 
 
-async def _await(function: Callable[[], Awaitable[None]]) -> None:
-    await function()
+class _Call(Generic[T]):
+    """A coroutine as a task of the loop, seen from other threads.
+
+    The future of `asyncio.run_coroutine_threadsafe` is done as soon as it is cancelled; this one when the task is.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._loop = loop
+        self._coroutine = coroutine
+        self._task: asyncio.Task[T] | None = None
+        self._ended: concurrent.futures.Future[asyncio.Task[T]] = concurrent.futures.Future()
+        loop.call_soon_threadsafe(self._begin)
+
+    def wait(self, timeout_s: float) -> bool:
+        """True if it has ended by then."""
+        concurrent.futures.wait((self._ended,), timeout_s)
+        return self._ended.done()
+
+    def cancel(self) -> None:
+        """Cancel it soon, if the loop still runs."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def result(self) -> T:
+        """What it returned or raised; to be called once it has ended."""
+        try:
+            return self._ended.result().result()
+        except asyncio.CancelledError:
+            raise LoaderError("this loader was closed meanwhile") from None
+        finally:
+            # Its error holds the frames of whoever called this, and they hold this.
+            self._ended = self._task = None  # type: ignore[assignment]
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._end)
+
+    def _cancel(self) -> None:
+        # Behind `_begin` in the loop's order.
+        assert self._task is not None
+        self._task.cancel()
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        # Looked at, for asyncio complains of an error that nobody has seen, and an interrupted caller does not.
+        _ = task.cancelled() or task.exception()
+        self._ended.set_result(task)
+
+
+async def _wind_up(end: _End, cleanup: Callable[[], Awaitable[None]]) -> None:
+    """End the other tasks first: what is still aborting must not open again what `cleanup` closes."""
+    rest = asyncio.all_tasks() - {end.keeper, asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    if rest:
+        await asyncio.wait(rest, timeout=_CLEAN_UP_S)
+    await cleanup()
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
@@ -132,9 +211,10 @@ def _serve(started: _Started) -> None:
 
 
 class _End(asyncio.Event):
-    """Set when the loop is to end; what it does last; the threads it has made by then, by their native ids."""
+    """Set when the loop is to end; what it does last, and in which task; its threads, by their native ids."""
 
     last_act: Callable[[], Awaitable[None]] | None = None
+    keeper: asyncio.Task[None] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,12 +242,13 @@ _Started: TypeAlias = "concurrent.futures.Future[tuple[asyncio.AbstractEventLoop
 
 async def _live(started: _Started) -> None:
     end = _End()
+    end.keeper = asyncio.current_task()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(_NotedExecutor(end))
     started.set_result((loop, end))
     await end.wait()
     if end.last_act is not None:
-        await end.last_act()
+        await _wind_up(end, end.last_act)
 
 
 def _stop(pid: int, thread: threading.Thread, loop: asyncio.AbstractEventLoop, end: _End) -> None:

@@ -35,6 +35,10 @@ class Link(Generic[S]):
         """See `LoopThread.run`."""
         return self.thread.run(coroutine)
 
+    def clean_up(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """See `LoopThread.clean_up`."""
+        self.thread.clean_up(coroutine)
+
 
 class Links(Generic[S]):
     """One link for each process that asks. Any thread may; a forked child leaves alone what its parent had."""

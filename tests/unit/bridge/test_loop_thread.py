@@ -176,6 +176,141 @@ def test_ctrl_c_interrupts_the_wait_and_cancels_the_coroutine() -> None:
         loop_thread.close()
 
 
+async def _interrupt_and_take_time_to_clean_up(cleaned: list[str]) -> None:
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0.1)
+        cleaned.append("up")
+
+
+@pytest.mark.usefixtures("ctrl_c_raises")
+def test_an_interrupted_call_returns_when_its_clean_up_has_ended() -> None:
+    cleaned: list[str] = []
+    loop_thread = LoopThread()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop_thread.run(_interrupt_and_take_time_to_clean_up(cleaned))
+        assert cleaned == ["up"]
+    finally:
+        loop_thread.close()
+
+
+@pytest.mark.usefixtures("ctrl_c_raises")
+def test_an_interrupted_call_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncio_loader.bridge.loop_thread._CLEAN_UP_S", 0.05)
+    go_on = threading.Event()
+
+    async def clean_up_for_ever() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.to_thread(go_on.wait)
+
+    loop_thread = LoopThread()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop_thread.run(clean_up_for_ever())
+    finally:
+        go_on.set()
+        loop_thread.close()
+
+
+@pytest.mark.usefixtures("ctrl_c_raises")
+def test_a_second_ctrl_c_breaks_through_the_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncio_loader.bridge.loop_thread._CLEAN_UP_S", 60.0)
+    go_on = asyncio.Event()
+
+    async def interrupt_again() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            await go_on.wait()
+
+    loop_thread = LoopThread()
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            loop_thread.run(interrupt_again())
+        assert isinstance(caught.value.__context__, KeyboardInterrupt)
+    finally:
+        loop_thread.call(go_on.set)
+        loop_thread.close()
+
+
+def test_what_still_runs_ends_before_the_cleanup() -> None:
+    acts: list[str] = []
+
+    async def wait_for_ever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            acts.append("cancelled")
+
+    async def cleanup() -> None:
+        acts.append("closed")
+
+    loop_thread = LoopThread()
+    loop_thread.start(wait_for_ever())
+    loop_thread.run(answer(0))
+    loop_thread.close(cleanup)
+
+    assert acts == ["cancelled", "closed"]
+
+
+def test_a_call_that_is_closed_over_says_so() -> None:
+    loop_thread = LoopThread()
+
+    async def close_and_wait() -> None:
+        loop_thread.close()
+        await asyncio.Event().wait()
+
+    with pytest.raises(LoaderError, match="closed meanwhile"):
+        loop_thread.run(close_and_wait())
+
+
+def test_on_its_own_thread_a_call_is_refused_and_a_clean_up_is_started() -> None:
+    loop_thread = LoopThread("its-name")
+    refusals: list[LoaderError] = []
+    cleaned = threading.Event()
+
+    async def clean_up() -> None:
+        await asyncio.sleep(0)
+        cleaned.set()
+
+    async def block() -> None:
+        try:
+            loop_thread.run(answer(1))
+        except LoaderError as error:
+            refusals.append(error)
+        loop_thread.clean_up(clean_up())
+
+    try:
+        loop_thread.run(block())
+        assert cleaned.wait(timeout=5)
+    finally:
+        loop_thread.close()
+    assert str(refusals[0]) == "its-name: blocking code on the loop's own thread would wait for itself"
+
+
+def test_elsewhere_a_clean_up_is_awaited() -> None:
+    cleaned: list[str] = []
+
+    async def clean_up() -> None:
+        await asyncio.sleep(0)
+        cleaned.append("up")
+
+    loop_thread = LoopThread()
+    try:
+        loop_thread.clean_up(clean_up())
+        assert cleaned == ["up"]
+    finally:
+        loop_thread.close()
+
+
 def test_a_loop_that_cannot_start_raises_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> asyncio.AbstractEventLoop:
         raise OSError("no more file descriptors")
