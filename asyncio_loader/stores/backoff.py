@@ -13,7 +13,7 @@ _RETRYABLE = (ConnectionLost, FetchTimeout, ServerFault, ShortRead, Throttled)
 
 
 def is_retryable(error: BaseException) -> bool:
-    """True for what a later request may cure: timeouts, lost connections, short reads, throttling, 5xx."""
+    """True for what a later request may cure: timeouts, lost connections, short reads, throttling, 500/502/503/504."""
     return isinstance(error, _RETRYABLE)
 
 

@@ -135,7 +135,7 @@ def open_session(tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
         keepalive_timeout=_KEEP_ALIVE_S,
         ssl=tls if tls is not None else True,
     )
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
@@ -144,6 +144,12 @@ def open_session(tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
         read_bufsize=_READ_BUFFER_BYTES,
         trust_env=False,
     )
+    # aiohttp sends a GET, HEAD or PUT whose connection closes before the answer once more by itself: twice the requests
+    # that the policy allows, and unseen. A pooled connection that the server closes just then is told as lost instead,
+    # which the caller's policy mends after a pause of 0.1 s at most. The attribute is private, and may go.
+    if hasattr(session, "_retry_connection"):
+        session._retry_connection = False
+    return session
 
 
 def error_of_transport(uri: str, error: BaseException, endpoint: str, clock: PhaseClock) -> FetchError:

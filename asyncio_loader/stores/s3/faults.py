@@ -107,8 +107,9 @@ def _is_elsewhere(answer: Answer, region: str) -> bool:
 def _by_status(answer: Answer) -> tuple[type[FetchError], str, str]:
     if answer.status in _BY_STATUS:
         return _BY_STATUS[answer.status]
-    if answer.status >= 500:
+    if answer.status in _PASSING:
         return ServerFault, answer.message or "the server failed", ""
+    # 501, 505 and the like among them, which stay as they are however often one asks.
     return FetchError, answer.message or "the server refuses the request", ""
 
 
@@ -126,6 +127,9 @@ _ELSEWHERE = frozenset(
         "TemporaryRedirect",
     }
 )
+
+# What another try may cure ("Error responses": InternalError, ServiceUnavailable, and those of proxies in between).
+_PASSING = frozenset({500, 502, 503, 504})
 
 _NO_PERMISSION = (AccessDenied, "access denied", "")
 _EXPIRED = (AccessDenied, "the session token is expired or not valid", "renew the credentials (aws sso login, …)")

@@ -6,12 +6,12 @@ from functools import partial
 
 from aiohttp import ClientResponse
 
-from asyncio_loader.errors import ServerFault, ShortRead
+from asyncio_loader.errors import FetchError
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Admit, ObjectInfo, Piece, changed
 from asyncio_loader.stores.s3.connections import PhaseClock
 from asyncio_loader.stores.s3.exchange import Exchange, Slot, Use
-from asyncio_loader.stores.s3.ranges import RangeRequest, checksum_of, etag_of, read_range
+from asyncio_loader.stores.s3.ranges import RangeRequest, checksum_of, etag_of, gather_body, read_range
 
 __all__ = ["ObjectReader"]
 
@@ -43,7 +43,7 @@ class ObjectReader:
         if etag not in (None, info.etag):
             raise changed(uri)
         if start < info.size_bytes:
-            raise ServerFault(f"{uri}: the server refuses the range from byte {start} on", key=uri)
+            raise FetchError(f"{uri}: the server refuses the range from byte {start} on", key=uri)
         return Piece(b"", start, info.size_bytes, info.etag)
 
     async def head(self, uri: str) -> ObjectInfo:
@@ -52,19 +52,11 @@ class ObjectReader:
 
 
 async def _read_body(uri: str, admit: Admit | None, response: ClientResponse, clock: PhaseClock, slot: Slot) -> Buffer:
-    """The body, copied once: out of the pieces as the socket gave them, and not even that if there is only one."""
     announced = response.content_length
     if admit is not None and announced is not None:
         clock.rest()
         await slot.rest(admit, announced)
-    pieces = []
-    clock.expect_bytes()
-    while piece := await response.content.readany():
-        pieces.append(piece)
-        clock.expect_bytes()
-    data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    if announced is not None and len(data) != announced:
-        raise ShortRead(f"{uri}: {len(data)} of {announced} bytes came", key=uri)
+    data = await gather_body(uri, response, clock)
     if admit is not None and announced is None:
         clock.rest()
         await slot.rest(admit, len(data))
@@ -74,5 +66,5 @@ async def _read_body(uri: str, admit: Admit | None, response: ClientResponse, cl
 async def _read_head(uri: str, response: ClientResponse, *_: object) -> ObjectInfo:
     size_bytes = response.content_length
     if size_bytes is None:
-        raise ServerFault(f"{uri}: the server does not tell the size (no Content-Length)", key=uri)
+        raise FetchError(f"{uri}: the server does not tell the size (no Content-Length)", key=uri)
     return ObjectInfo(uri, size_bytes, etag_of(response.headers), checksum_of(response.headers))

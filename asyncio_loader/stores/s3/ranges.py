@@ -10,13 +10,13 @@ from typing import NamedTuple, get_args
 
 from aiohttp import ClientResponse
 
-from asyncio_loader.errors import ServerFault, ShortRead
+from asyncio_loader.errors import FetchError, ServerFault, ShortRead
 from asyncio_loader.stores.allocation import allocate
 from asyncio_loader.stores.base import Piece, changed
 from asyncio_loader.stores.checksum import Algorithm, Checksum
 from asyncio_loader.stores.s3.connections import PhaseClock
 
-__all__ = ["RangeRequest", "checksum_of", "etag_of", "read_range"]
+__all__ = ["RangeRequest", "checksum_of", "etag_of", "gather_body", "read_range"]
 
 _SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _NO_SPAN = re.compile(r"bytes \*/(\d+)")
@@ -37,7 +37,8 @@ async def read_range(wanted: RangeRequest, response: ClientResponse, clock: Phas
 
     Raises:
         ObjectChanged: it is of another version.
-        ServerFault: the server sends another range than it was asked for, or does not tell which.
+        FetchError: the server sends another range than it was asked for, or does not tell which, or not the size that
+            is needed here; it would do so again.
         ShortRead: the body is shorter than it should be.
     """
     etag = etag_of(response.headers)
@@ -54,6 +55,22 @@ async def read_range(wanted: RangeRequest, response: ClientResponse, clock: Phas
     data = await _read_into_place(wanted, response, clock, stop - wanted.start)
     is_whole = len(data) == size_bytes
     return Piece(data, wanted.start, size_bytes, etag, checksum_of(response.headers) if is_whole else None)
+
+
+async def gather_body(uri: str, response: ClientResponse, clock: PhaseClock) -> bytes:
+    """All of the body, copied once: out of the pieces as the socket gave them, and not even that if there is only one.
+
+    Raises:
+        ShortRead: it is shorter than announced.
+    """
+    pieces = []
+    while piece := await _next_piece(response, clock):
+        pieces.append(piece)
+    data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    announced = response.content_length
+    if announced is not None and len(data) != announced:
+        raise ShortRead(f"{uri}: {len(data)} of {announced} bytes came", key=uri)
+    return data
 
 
 def etag_of(headers: Mapping[str, str]) -> str | None:
@@ -88,7 +105,7 @@ def _read_unsatisfied(wanted: RangeRequest, response: ClientResponse, etag: str 
         return None
     size_bytes = int(match[1]) if match else 0
     if wanted.start < size_bytes:
-        raise ServerFault(f"{wanted.uri}: the server refuses the range from byte {wanted.start} on", key=wanted.uri)
+        raise FetchError(f"{wanted.uri}: the server refuses the range from byte {wanted.start} on", key=wanted.uri)
     return Piece(b"", wanted.start, size_bytes, etag)
 
 
@@ -101,7 +118,13 @@ def _check_span(wanted: RangeRequest, response: ClientResponse) -> int:
         if first == wanted.start and last + 1 == min(wanted.stop, size_bytes):
             return size_bytes
     asked = f"bytes {wanted.start}-{wanted.stop - 1}"
-    raise ServerFault(f"{wanted.uri}: the server was asked for {asked} and sends {told!r}", key=wanted.uri)
+    raise FetchError(f"{wanted.uri}: the server was asked for {asked} and sends {told!r}", key=wanted.uri)
+
+
+async def _next_piece(response: ClientResponse, clock: PhaseClock) -> bytes:
+    """As many bytes as are there, at least one; none at the end."""
+    clock.expect_bytes()
+    return await response.content.readany()
 
 
 async def _read_into_place(
@@ -110,14 +133,12 @@ async def _read_into_place(
     """The body, each of its pieces copied once, to where it belongs."""
     target = allocate(size_bytes) if wanted.into is None else wanted.into[:size_bytes]
     come_bytes = 0
-    clock.expect_bytes()
-    while piece := await response.content.readany():
+    while piece := await _next_piece(response, clock):
         end = come_bytes + len(piece)
         if end > size_bytes:
             raise ServerFault(f"{wanted.uri}: more than the {size_bytes} bytes of the range came", key=wanted.uri)
         target[come_bytes:end] = piece
         come_bytes = end
-        clock.expect_bytes()
     if come_bytes < size_bytes:
         raise ShortRead(f"{wanted.uri}: {come_bytes} of {size_bytes} bytes came", key=wanted.uri)
     return target
@@ -129,21 +150,29 @@ async def _read_out_of_whole(
     """The server does not do ranges and sends everything: all of it, or what was asked for out of it."""
     size_bytes = response.content_length
     if size_bytes is None:
-        raise ServerFault(f"{wanted.uri}: the server does not tell the size (no Content-Length)", key=wanted.uri)
+        return await _read_unannounced(wanted, response, clock, etag)
     if wanted.start == 0 and (wanted.into is None or size_bytes <= len(wanted.into)):
         data = await _read_into_place(wanted, response, clock, size_bytes)
         return Piece(data, 0, size_bytes, etag, checksum_of(response.headers))
     start, stop = (min(place, size_bytes) for place in (wanted.start, wanted.stop))
     target = allocate(stop - start) if wanted.into is None else wanted.into[: stop - start]
     come_bytes = 0
-    clock.expect_bytes()
     # The rest is left on the wire, and the connection with it.
-    while come_bytes < stop and (piece := await response.content.readany()):
+    while come_bytes < stop and (piece := await _next_piece(response, clock)):
         part = piece[max(0, start - come_bytes) : stop - come_bytes]
         place = max(0, come_bytes - start)
         target[place : place + len(part)] = part
         come_bytes += len(piece)
-        clock.expect_bytes()
     if come_bytes < stop:
         raise ShortRead(f"{wanted.uri}: {come_bytes} of {size_bytes} bytes came", key=wanted.uri)
     return Piece(target, start, size_bytes, etag)
+
+
+async def _read_unannounced(
+    wanted: RangeRequest, response: ClientResponse, clock: PhaseClock, etag: str | None
+) -> Piece:
+    """Everything, from a server that does not tell beforehand how much that is: of use to who wants all of it."""
+    if wanted.start > 0 or wanted.into is not None:
+        raise FetchError(f"{wanted.uri}: the server does not tell the size (no Content-Length)", key=wanted.uri)
+    data = await gather_body(wanted.uri, response, clock)
+    return Piece(data, 0, len(data), etag, checksum_of(response.headers))

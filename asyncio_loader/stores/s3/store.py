@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from asyncio_loader.stores.s3.connections import open_session
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.exchange import Exchange
 from asyncio_loader.stores.s3.objects import ObjectReader
-from asyncio_loader.stores.s3.site import open_tls, resolve_site
+from asyncio_loader.stores.s3.site import Site, open_tls, resolve_site
 from asyncio_loader.stores.s3.writes import ObjectWriter
 from asyncio_loader.stores.upload import put_in_parts
 
@@ -108,6 +109,20 @@ class S3Store:
         """Make the URI's bucket; no error if it is there and one's own."""
         await (await self._parts()).admin.create_bucket(uri)
 
+    @property
+    def found_options(self) -> S3Options:
+        """The options, with endpoint, region and profile as they were found: another environment changes them no more.
+
+        Before the first call, and once it is closed: the options as they were given.
+        """
+        site = self._link.parts.site if self._link is not None and self._link.parts is not None else None
+        if site is None:
+            return self._options
+        profile_name = _profile_name(self._options, site)
+        return dataclasses.replace(
+            self._options, endpoint_url=site.endpoint.url, region_name=site.region, profile_name=profile_name
+        )
+
     async def aclose(self) -> None:
         """See `ObjectStore.aclose`."""
         link, self._link = self._link, None
@@ -130,7 +145,15 @@ class S3Store:
         return link.parts or await link.open()
 
 
+def _profile_name(options: S3Options, site: Site) -> str | None:
+    # botocore takes a profile that is named over keys of the environment, and finds none called "default" without files.
+    if options.profile_name is not None or site.profile == "default" or "AWS_ACCESS_KEY_ID" in os.environ:
+        return options.profile_name
+    return site.profile
+
+
 class _Parts(NamedTuple):
+    site: Site
     exchange: Exchange
     reader: ObjectReader
     writer: ObjectWriter
@@ -173,6 +196,7 @@ class _Link:
                     max_connections=self._max_connections,
                 )
                 self.parts = _Parts(
+                    site,
                     exchange,
                     ObjectReader(exchange),
                     ObjectWriter(exchange, self._timeouts),

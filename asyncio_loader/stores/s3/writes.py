@@ -11,7 +11,7 @@ from aiohttp import ClientResponse
 from asyncio_loader.errors import ServerFault
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.retry import retry_calls
+from asyncio_loader.stores.retry import RetryLog, retry_calls
 from asyncio_loader.stores.s3.exchange import Body, Exchange
 from asyncio_loader.stores.s3.sigv4 import UNSIGNED_PAYLOAD
 
@@ -31,6 +31,8 @@ class ObjectWriter:
     def __init__(self, exchange: Exchange, retry: RetryPolicy) -> None:
         self._exchange = exchange
         self._retry = retry
+        # One for all: else each part of each object would warn of the same fault anew.
+        self._log = RetryLog()
 
     async def put(self, uri: str, data: Buffer) -> None:
         """See `WritableStore.put`; in one request."""
@@ -50,7 +52,7 @@ class ObjectWriter:
         async def attempt() -> str:
             return await self._exchange.run("PUT", uri, _read_etag, query=query, body=body)
 
-        etag, _ = await retry_calls(attempt, uri, retry=self._retry)
+        etag, _ = await retry_calls(attempt, uri, retry=self._retry, on_retry=self._log)
         return etag
 
     async def _sha256(self, data: memoryview) -> str:

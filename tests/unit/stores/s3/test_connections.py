@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from asyncio_loader.errors import ConfigError, ConnectionLost, FetchTimeout, ServerFault
 from asyncio_loader.options import RetryPolicy
+from asyncio_loader.stores.retry import RetryLog, retry_calls
 from asyncio_loader.stores.s3.connections import PhaseClock
 from asyncio_loader.testing.virtual_time import in_virtual_time
 from tests.unit.stores.s3.conftest import Wire
@@ -128,6 +129,46 @@ async def test_a_connection_closed_without_an_answer_is_lost(wire: Wire) -> None
 
     with pytest.raises(ConnectionLost, match="closed the connection"):
         await store.get(URI)
+
+
+async def test_one_call_is_one_request_even_if_no_answer_comes(wire: Wire) -> None:
+    store = await wire.answering(b"")
+
+    for call in (store.get, store.head):
+        with pytest.raises(ConnectionLost):
+            await call(URI)
+
+    assert [head.split()[0] for head in wire.heads] == [b"GET", b"HEAD"]
+
+
+async def test_stale_connections_of_the_pool_are_mended_with_one_warning(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Six connections come into the pool; each is closed when a second request comes on it.
+    served: set[asyncio.StreamWriter] = set()
+    is_full = asyncio.Barrier(6)
+
+    async def script(_: bytes, writer: asyncio.StreamWriter) -> None:
+        if writer in served:
+            writer.close()
+            return
+        served.add(writer)
+        if len(wire.heads) <= 6:
+            await is_full.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+
+    store = wire.store(await wire.listen(script))
+    retry, log = RetryPolicy(backoff_initial_s=0.0), RetryLog()
+
+    async def fetch() -> bytes:
+        return bytes((await retry_calls(lambda: store.get(URI), URI, retry=retry, on_retry=log))[0])
+
+    for _ in range(2):
+        async with asyncio.TaskGroup() as group:
+            bodies = [group.create_task(fetch()) for _ in range(6)]
+
+    assert {body.result() for body in bodies} == {b"hello"}
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
 
 
 async def test_an_answer_that_is_not_http_is_a_fault(wire: Wire) -> None:

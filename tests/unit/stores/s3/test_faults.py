@@ -44,6 +44,8 @@ def _error(status: int, code: str = "", message: str = "", region: str = "") -> 
         (500, "InternalError", ServerFault),
         (502, "", ServerFault),
         (504, "", ServerFault),
+        (501, "NotImplemented", FetchError),
+        (505, "", FetchError),
         (400, "RequestTimeout", FetchTimeout),
         (301, "PermanentRedirect", ConfigError),
         (307, "TemporaryRedirect", ConfigError),

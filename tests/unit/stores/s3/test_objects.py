@@ -95,11 +95,13 @@ async def test_head_reads_size_and_etag(wire: Wire) -> None:
     assert (info.size_bytes, info.etag) == (123, "abc")
 
 
-async def test_head_without_a_size_is_a_fault(wire: Wire) -> None:
+async def test_head_without_a_size_is_not_worth_another_try(wire: Wire) -> None:
     store = await wire.answering(b"HTTP/1.1 200 OK\r\n\r\n")
 
-    with pytest.raises(ServerFault, match="no Content-Length"):
+    with pytest.raises(FetchError, match="no Content-Length") as caught:
         await store.head("s3://bucket/key")
+
+    assert not is_retryable(caught.value)
 
 
 async def test_a_compressed_object_comes_as_it_is_stored(wire: Wire) -> None:

@@ -8,7 +8,8 @@ import zlib
 
 import pytest
 
-from asyncio_loader.errors import ObjectChanged, ServerFault, ShortRead
+from asyncio_loader.errors import FetchError, ObjectChanged, ServerFault, ShortRead
+from asyncio_loader.stores.backoff import is_retryable
 from asyncio_loader.stores.checksum import Checksum
 from asyncio_loader.stores.s3.ranges import checksum_of, etag_of
 from tests.unit.stores.s3.conftest import Wire
@@ -51,11 +52,13 @@ async def test_the_headers_of_a_range_are_signed(wire: Wire, monkeypatch: pytest
     "told",
     [b"Content-Range: bytes 0-2/10", b"Content-Range: bytes 2-3/10", b"Content-Range: bytes 2-4/*", b"X: y"],
 )
-async def test_another_range_than_the_one_asked_for_is_a_fault(wire: Wire, told: bytes) -> None:
+async def test_another_range_than_the_one_asked_for_is_not_worth_another_try(wire: Wire, told: bytes) -> None:
     store = await wire.answering(answer(b"206 Partial Content", b"234", told))
 
-    with pytest.raises(ServerFault, match=f"{URI}: the server was asked for bytes 2-4 and sends"):
+    with pytest.raises(FetchError, match=f"{URI}: the server was asked for bytes 2-4 and sends") as caught:
         await store.get_range(URI, 2, 5)
+
+    assert not is_retryable(caught.value)
 
 
 async def test_a_range_with_status_200_is_a_range(wire: Wire) -> None:
@@ -106,11 +109,27 @@ async def test_out_of_the_whole_comes_what_was_asked_for(wire: Wire, start: int,
     assert place.startswith(data)
 
 
-async def test_the_whole_without_a_size_is_a_fault(wire: Wire) -> None:
-    store = await wire.answering(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n0123")
+CHUNKED = b'HTTP/1.1 200 OK\r\nETag: "v"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n'
 
-    with pytest.raises(ServerFault, match="does not tell the size"):
-        await store.get_range(URI, 0, 5)
+
+async def test_a_whole_of_unannounced_size_comes_to_a_request_from_0(wire: Wire) -> None:
+    store = await wire.answering(CHUNKED)
+
+    piece = await store.get_range(URI, 0, 5)
+
+    assert (bytes(piece.data), piece.is_whole, piece.etag) == (BODY, True, "v")
+
+
+@pytest.mark.parametrize(("start", "into"), [(2, None), (0, memoryview(bytearray(3)))])
+async def test_no_part_of_unannounced_size_is_worth_another_try(
+    wire: Wire, start: int, into: memoryview | None
+) -> None:
+    store = await wire.answering(CHUNKED)
+
+    with pytest.raises(FetchError, match="does not tell the size") as caught:
+        await store.get_range(URI, start, start + 3, into=into)
+
+    assert not is_retryable(caught.value)
 
 
 @pytest.mark.parametrize("told", [(), (b"Content-Range: bytes */0",)])
@@ -122,11 +141,13 @@ async def test_an_empty_object_takes_one_request(wire: Wire, told: tuple[bytes, 
     assert (bytes(piece.data), piece.size_bytes, piece.is_whole, len(wire.heads)) == (b"", 0, True, 1)
 
 
-async def test_a_refused_range_inside_the_object_is_a_fault(wire: Wire) -> None:
+async def test_a_refused_range_inside_the_object_is_not_worth_another_try(wire: Wire) -> None:
     store = await wire.answering(answer(b"416 Range Not Satisfiable", b"", b"Content-Range: bytes */10"))
 
-    with pytest.raises(ServerFault, match=f"{URI}: the server refuses the range from byte 2 on"):
+    with pytest.raises(FetchError, match=f"{URI}: the server refuses the range from byte 2 on") as caught:
         await store.get_range(URI, 2, 5)
+
+    assert not is_retryable(caught.value)
 
 
 async def test_412_is_another_version(wire: Wire) -> None:

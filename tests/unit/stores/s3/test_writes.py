@@ -109,6 +109,29 @@ async def test_a_fault_that_stays_is_raised(wire: Wire) -> None:
     assert len(taker.bodies) == 2
 
 
+async def test_a_put_makes_no_more_requests_than_the_policy_allows(wire: Wire) -> None:
+    heads = []
+
+    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    with pytest.raises(ConnectionLost, match="gave up after 2 attempts"):
+        await wire.store(await wire.serve(drop), TWICE).put(URI, b"")
+
+    assert len(heads) == 2
+
+
+async def test_all_parts_of_a_store_warn_once_of_the_same_fault(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    slow = error(b"503 Slow Down", b"SlowDown")
+    store = wire.store(await wire.serve(Taker(slow, OK, slow, OK).serve), TWICE)
+
+    for number in (1, 2):
+        await store.put_part(URI, "id", number, b"data")
+
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+
+
 async def test_no_permission_names_the_action(wire: Wire) -> None:
     taker = Taker(error(b"403 Forbidden", b"AccessDenied"))
 
