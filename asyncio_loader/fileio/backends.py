@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
 from asyncio_loader.errors import ConfigError
-from asyncio_loader.stores.local import os_errors, read_file, remove_file, write_file
+from asyncio_loader.stores.local import os_errors, read_file, remove_file, replacing, write_file
 
 if TYPE_CHECKING:
     from asyncio_loader.fileio.journal import UploadJournal
@@ -136,15 +135,18 @@ class DiskBackend(StorageBackend):
         return read_file(str(filepath))
 
     def put(self, obj: bytes | memoryview, filepath: FilePath) -> None:
-        """See `StorageBackend.put`. Makes missing directories; whole or not at all."""
+        """See `StorageBackend.put` and `replacing`: whole or not at all."""
         write_file(str(filepath), obj)
 
     def open(
         self, filepath: FilePath, mode: OpenMode = "rb", *, journal: UploadJournal | None = None
     ) -> AbstractContextManager[BinaryIO]:
-        """See `StorageBackend.open`. Errors of the system become those of this package at opening and at the end."""
+        """See `StorageBackend.open`; for ``"wb"`` also `replacing`, the errors of writing included.
+
+        Reading, only the errors of opening become those of this package.
+        """
         check_mode(mode)
-        return _read(str(filepath)) if mode == "rb" else _draft_of(_local(filepath))
+        return _read(str(filepath)) if mode == "rb" else replacing(str(filepath))
 
     def remove(self, filepath: FilePath) -> None:
         """See `StorageBackend.remove`. One that is not there is no error."""
@@ -210,28 +212,6 @@ def _read(uri: str) -> Iterator[BinaryIO]:
         file = open(_local(uri), "rb")  # noqa: SIM115  # closed below, outside of the translation of errors
     with file:
         yield file
-
-
-@contextmanager
-def _draft_of(path: str) -> Iterator[BinaryIO]:
-    """A file that takes the place of the one at `path` if the block succeeds, as `stores.local.write_file` does it."""
-    directory, name = os.path.split(path)
-    draft = os.path.join(directory, f".{name[:50]}.{uuid.uuid4().hex}.part")
-    with os_errors(path):
-        if directory:
-            os.makedirs(directory, exist_ok=True)
-        if os.path.isdir(path):
-            raise IsADirectoryError(path)
-        file = open(draft, "xb")  # noqa: SIM115  # closed below, outside of the translation of errors
-    try:
-        with file:
-            yield file
-        with os_errors(path):
-            os.replace(draft, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(draft)
-        raise
 
 
 def _local(filepath: FilePath) -> str:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import os
 import stat
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO
 
-from asyncio_loader.errors import AccessDenied, ConfigError, ObjectNotFound, ServerFault, ShortRead
+from asyncio_loader.errors import AccessDenied, ConfigError, LoaderError, ObjectNotFound, ServerFault, ShortRead
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.allocation import allocate
 from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece, changed
 
-__all__ = ["LocalStore", "os_errors", "read_file", "remove_file", "write_file"]
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["LocalStore", "os_errors", "read_file", "remove_file", "replacing", "write_file"]
 
 _SCHEME = "file://"
 
@@ -73,8 +78,7 @@ class LocalStore:
     async def put(self, uri: str, data: Buffer) -> None:
         """See `WritableStore.put`.
 
-        Missing directories are made. The new content replaces the old by a rename, so neither a reader nor the death
-        of this process sees half a file; a crash of the machine may, for there is no fsync.
+        See `replacing`.
         """
         await asyncio.to_thread(write_file, uri, data)
 
@@ -101,6 +105,9 @@ def os_errors(uri: str) -> Iterator[None]:
     """Turn what the operating system raises within into the error tree."""
     try:
         yield
+    except LoaderError:
+        # Some of ours are OSErrors, too.
+        raise
     except IsADirectoryError as error:
         raise ObjectNotFound(f"{uri}: a directory, not a file", key=uri) from error
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -123,21 +130,65 @@ def read_file(uri: str) -> bytes:
 
 def write_file(uri: str, data: Buffer) -> None:
     """Create or replace the file by this thread. See `LocalStore.put`."""
-    path = _path(uri)
-    directory, name = os.path.split(path)
-    # Beside the target, for a rename is atomic within one file system only. Opened as any file: 0o666 minus the umask.
-    draft = os.path.join(directory, f".{name[:50]}.{uuid.uuid4().hex}.part")
+    with replacing(uri) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(uri: str) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of the one at `uri` when the block succeeds, and vanishes otherwise.
+
+    Missing directories are made. A symbolic link stays, and what it leads to is replaced; the mode of the replaced file
+    stays, its owner does not. It happens by a rename, so neither a reader nor the death of this process sees half a
+    file; a crash of the machine may, for there is no fsync.
+
+    Raises:
+        FetchError: from the system, be it here, at a write or at the end of the block; see `os_errors`.
+    """
     with os_errors(uri):
-        if directory:
-            os.makedirs(directory, exist_ok=True)
-        try:
-            with open(draft, "xb") as file:
-                file.write(data)
+        path = os.path.realpath(_path(uri))
+        directory, name = os.path.split(path)
+        os.makedirs(directory, exist_ok=True)
+        mode = _mode(path)
+        # Beside the target, for a rename is atomic within one file system only.
+        draft = os.path.join(directory, f".{name[:50]}.{uuid.uuid4().hex}.part")
+        raw = _Draft(uri, draft)
+    try:
+        with io.BufferedWriter(raw) as file:
+            if mode is not None:
+                with os_errors(uri):
+                    os.fchmod(raw.fileno(), mode)
+            yield file
+        with os_errors(uri):
             os.replace(draft, path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(draft)
-            raise
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        raise
+
+
+class _Draft(io.FileIO):
+    """Raises errors of this package, for the writes of others and for what a buffer has kept until it is closed."""
+
+    def __init__(self, uri: str, path: str) -> None:
+        # As any new file: 0o666 minus the umask.
+        super().__init__(path, "xb")
+        self._uri = uri
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        with os_errors(self._uri):
+            return super().write(data)
+
+
+def _mode(path: str) -> int | None:
+    """The permissions of a file; None if there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return stat.S_IMODE(status.st_mode)
 
 
 def remove_file(uri: str) -> None:

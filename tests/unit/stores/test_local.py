@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
 
 from asyncio_loader.errors import AccessDenied, ConfigError, ObjectChanged, ObjectNotFound, ServerFault, ShortRead
 from asyncio_loader.stores.base import Entry
-from asyncio_loader.stores.local import LocalStore, os_errors, read_file, write_file
+from asyncio_loader.stores.local import LocalStore, os_errors, read_file, replacing, write_file
 
 
 async def _uris(store: LocalStore, uri: str) -> list[str]:
@@ -45,6 +47,54 @@ async def test_put_makes_a_file_that_the_umask_allows(tmp_path: Path) -> None:
         os.umask(before)
 
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_put_keeps_the_mode_of_what_it_replaces(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "a").chmod(0o600)
+
+    write_file(f"{tmp_path}/a", b"new")
+
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_put_replaces_what_a_link_leads_to(tmp_path: Path, exists: bool) -> None:
+    (tmp_path / "dir").mkdir()
+    if exists:
+        (tmp_path / "dir" / "a").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("dir/a")
+
+    write_file(f"{tmp_path}/link", b"new")
+
+    assert os.readlink(tmp_path / "link") == "dir/a"
+    assert (tmp_path / "dir" / "a").read_bytes() == b"new"
+    assert sorted(os.listdir(tmp_path)) == ["dir", "link"]
+    assert os.listdir(tmp_path / "dir") == ["a"]
+
+
+@pytest.mark.parametrize("size", [5, 100_000])
+def test_a_full_disk_is_told_at_the_write_or_at_the_end(tmp_path: Path, size: int) -> None:
+    # A file that the system lets grow no further: five bytes are noticed when the buffer is written out.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2, before[1]))
+    try:
+        with pytest.raises(ServerFault, match=f"^{tmp_path}/a: File too large$"), replacing(f"{tmp_path}/a") as file:
+            file.write(b"x" * size)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_error_of_the_block_comes_through_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="of another") as caught, replacing(f"{tmp_path}/a"):
+        raise OSError("of another")
+
+    assert type(caught.value) is OSError
+    assert os.listdir(tmp_path) == []
 
 
 async def test_a_name_of_the_longest_kind_can_be_put(tmp_path: Path) -> None:
