@@ -10,11 +10,12 @@ from typing import IO, Any, BinaryIO, cast
 import torch
 
 from asyncio_loader.checkpoint.honest_file import HonestFile
-from asyncio_loader.checkpoint.safe_types import safe_types
+from asyncio_loader.checkpoint.safe_types import Allowance
 from asyncio_loader.errors import ConfigError, LoaderError
 
 __all__ = ["load_checkpoint"]
 
+_SAFE_TYPES = Allowance()
 _UNSAFE = re.compile(r"GLOBAL (\S+) (?:was not|whose module)|(getattr) of")
 # What torch raises for files that are damaged, and pickle for what it cannot rebuild.
 _BROKEN = (
@@ -54,13 +55,13 @@ def load_checkpoint(file: BinaryIO, name: str, *, may_run_code: bool, advice: st
         ConfigError: it is no checkpoint, a damaged one, or holds what is not trusted; one line.
         LoaderError: what reading the file raised.
 
-    Blocks. Threads may read at the same time; torch keeps the types that are allowed for the process, so others may
-    see those of this function allowed while it runs.
+    Blocks. Threads may read at the same time. torch keeps what is allowed for the whole process, so what others read
+    meanwhile may hold these types, too.
     """
     honest = HonestFile(file)
     _check_head(honest, name)
     try:
-        with torch.serialization.safe_globals(safe_types()):
+        with _SAFE_TYPES:
             return _unpickle(honest, map_location, weights_only=True)
     except LoaderError:
         raise

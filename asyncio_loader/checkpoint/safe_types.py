@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+from torch.serialization import get_safe_globals, safe_globals
 
-__all__ = ["safe_types"]
+__all__ = ["Allowance", "safe_types"]
 
 # The reconstructors have moved between numpy's modules, and a file has the name of the numpy that wrote it.
 _NUMPY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _DTYPES = "? b B h H i I l L q Q e f d g F D U S"
+
+
+class Allowance:
+    """Allows `safe_types` to torch while at least one block of it runs, and leaves what others allowed as it was.
+
+    torch keeps one set for the process, and its own context manager takes from it what it was given, whoever else had
+    put the same in. Any number of threads may be in the block.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._allowed = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._readers == 0:
+                others = get_safe_globals()
+                self._allowed.enter_context(safe_globals([kind for kind in safe_types() if kind not in others]))
+            self._readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._readers == 0:
+                self._allowed.close()
 
 
 def safe_types() -> list[Any]:

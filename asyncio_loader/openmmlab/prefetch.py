@@ -48,6 +48,7 @@ class PrefetchDataset(AsyncIterableDataset):
 
     Attributes:
         dataset: the dataset inside.
+        takes_any_batch_size: whether none was given, so that the dataloader's is taken.
     """
 
     def __init__(
@@ -65,8 +66,8 @@ class PrefetchDataset(AsyncIterableDataset):
 
         Args:
             dataset: a dataset, or its dict for mmengine's registry: a BaseDataset or a wrapper of such.
-            batch_size: the dataloader's, which a dataset cannot see. None: `PrefetchHook` fills it in, before the first
-                epoch; for the IterBasedTrainLoop of mmengine 0.10 before the second, since its workers start earlier.
+            batch_size: the dataloader's, which a dataset cannot see. None: `PrefetchHook` fills it in; with workers
+                under the IterBasedTrainLoop of mmengine 0.10, which start too early for that, it must be given.
             shuffle: another order in every epoch. None: unless the dataset inside is in test mode.
             seed: of the order.
             drop_last: leave out the last, short step of the epoch; needs `batch_size`.
@@ -76,6 +77,10 @@ class PrefetchDataset(AsyncIterableDataset):
         Raises:
             ConfigError: an argument is wrong, or the dataset inside has no images, or not one `img_path` per sample.
         """
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ConfigError(f"PrefetchDataset: seed must be a whole number of at least 0, not {seed!r}")
+        if not isinstance(shuffle, bool | None):
+            raise ConfigError(f"PrefetchDataset: shuffle must be True, False or None, not {shuffle!r}")
         self.dataset = _built(dataset)
         if drop_last and batch_size is None:
             raise ConfigError("PrefetchDataset: drop_last=True needs batch_size, the same as the dataloader's")
@@ -91,7 +96,7 @@ class PrefetchDataset(AsyncIterableDataset):
             storage=backend.options,
             on_error=on_error,
         )
-        self._takes_any_batch_size = batch_size is None
+        self.takes_any_batch_size = batch_size is None
         # A dataset without image paths shall fail where it is written, not in a worker.
         self.refs[0]
 
@@ -110,7 +115,7 @@ class PrefetchDataset(AsyncIterableDataset):
             ConfigError: this one has another.
         """
         wanted = 1 if batch_size is None else batch_size
-        if self._takes_any_batch_size:
+        if self.takes_any_batch_size:
             self.batch_size = wanted
         elif self.batch_size != wanted:
             raise ConfigError(
@@ -156,8 +161,10 @@ def _is_test(dataset: Any) -> bool:
 
 
 def _fetch_options(given: FetchOptions | Mapping[str, Any]) -> FetchOptions:
-    if not isinstance(given, Mapping):
+    if isinstance(given, FetchOptions):
         return given
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"PrefetchDataset: options must be a dict of fields of FetchOptions, not {given!r}")
     fields = {**given}
     if isinstance(fields.get("retry"), Mapping):
         fields["retry"] = RetryPolicy(**_known(RetryPolicy, fields["retry"], "options.retry"))

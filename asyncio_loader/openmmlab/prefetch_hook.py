@@ -33,13 +33,15 @@ class PrefetchHook(DistSamplerSeedHook):  # type: ignore[misc]  # mmengine ships
         """Fill in the batch size.
 
         Raises:
-            ConfigError: the dataset was given another.
+            ConfigError: the dataset was given another, or was given none and its workers have started without it.
         """
-        _fit(runner.train_loop.dataloader)
+        for dataloader in _dataloaders(runner.train_loop):
+            _check_not_started(runner.train_loop, dataloader)
+            _fit(dataloader)
 
     def before_train_epoch(self, runner: Any) -> None:
         """Set the epoch: the runner's, or the number of passes that are over."""
-        dataset = _prefetching(runner.train_loop.dataloader)
+        dataset = _prefetching(getattr(runner.train_loop, "dataloader", None))
         if dataset is None:
             super().before_train_epoch(runner)
         elif isinstance(runner.train_loop, IterBasedTrainLoop):
@@ -51,17 +53,38 @@ class PrefetchHook(DistSamplerSeedHook):  # type: ignore[misc]  # mmengine ships
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Under an IterBasedTrainLoop, which has no epochs, have the next pass ready before the loop starts it."""
-        dataset = _prefetching(runner.train_loop.dataloader)
+        dataset = _prefetching(getattr(runner.train_loop, "dataloader", None))
         if dataset is not None and isinstance(runner.train_loop, IterBasedTrainLoop):
             _set_pass(runner, dataset, runner.iter + 1)
 
     def before_val_epoch(self, runner: Any) -> None:
         """Fill in the batch size. Raises ConfigError: see the class of the dataset."""
-        _fit_for_evaluation(runner.val_loop.dataloader, "val_dataloader")
+        for dataloader in _dataloaders(runner.val_loop):
+            _fit_for_evaluation(dataloader, "val_dataloader")
 
     def before_test_epoch(self, runner: Any) -> None:
         """Fill in the batch size. Raises ConfigError: see the class of the dataset."""
-        _fit_for_evaluation(runner.test_loop.dataloader, "test_dataloader")
+        for dataloader in _dataloaders(runner.test_loop):
+            _fit_for_evaluation(dataloader, "test_dataloader")
+
+
+def _dataloaders(loop: Any) -> list[Any]:
+    """Of anybody's loop: mmagic's MultiValLoop has several, and `dataloader` only while it goes through one."""
+    found = [getattr(loop, "dataloader", None), *(getattr(loop, "dataloaders", None) or ())]
+    return [dataloader for dataloader in found if dataloader is not None]
+
+
+def _check_not_started(loop: Any, dataloader: Any) -> None:
+    dataset = _prefetching(dataloader)
+    iterator = getattr(getattr(loop, "dataloader_iterator", None), "_iterator", None)
+    if dataset is None or iterator is None or dataloader.num_workers == 0:
+        return
+    if dataset.takes_any_batch_size and dataset.batch_size != dataloader.batch_size:
+        # mmengine 0.10's IterBasedTrainLoop starts them when it is made.
+        raise ConfigError(
+            f"train_dataloader.dataset: this mmengine starts the workers of an IterBasedTrainLoop before the dataset "
+            f"can learn the size of the batches: give the PrefetchDataset batch_size={dataloader.batch_size}"
+        )
 
 
 def _prefetching(dataloader: Any) -> PrefetchDataset | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import torch
-
+from asyncio_loader.checkpoint.writing import save_checkpoint
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.weights.checkpoint import read_checkpoint, state_dict_of
@@ -40,6 +39,7 @@ def convert_checkpoint(source: str, target: str, *, to: Dialect, trusted: Sequen
         raise ConfigError(f"to={to!r} must be 'mmdet' or 'torchvision'")
     if source == target:
         raise ConfigError(f"target={target!r} is the source")
+    client = _writer(target)
     values = read_checkpoint(locate(source, path="source"), path="source", trusted=trusted)
     state = state_dict_of(values, f"source={source!r}")
     converted = to_mmdet(state) if to == "mmdet" else to_torchvision(state)
@@ -47,6 +47,16 @@ def convert_checkpoint(source: str, target: str, *, to: Dialect, trusted: Sequen
     if to == "mmdet":
         meta = values.get("meta")
         content = {"meta": dict(meta) if isinstance(meta, Mapping) else {}, "state_dict": converted}
-    with FileClient.infer_client(uri=target).open(target, "wb") as file:
-        torch.save(content, file)
+    with client.open(target, "wb") as file:
+        save_checkpoint(content, file)
     return len(converted)
+
+
+def _writer(target: str) -> FileClient:
+    """Found before the source is read, which may take minutes."""
+    if FileClient.parse_uri_prefix(target) in ("http", "https"):
+        raise ConfigError(f"target={target!r}: the web can only be read")
+    try:
+        return FileClient.infer_client(uri=target)
+    except ConfigError as error:
+        raise ConfigError(f"target={target!r}: {error}") from error

@@ -192,3 +192,32 @@ def test_for_other_datasets_it_is_mmengines_own_hook() -> None:
 
     assert isinstance(hook, DistSamplerSeedHook)
     assert epochs == [5]
+
+
+def test_loops_of_others_may_have_several_dataloaders_or_none() -> None:
+    datasets = [PrefetchDataset(ImagesOfCase()), PrefetchDataset(ImagesOfCase())]
+    loaders = [SimpleNamespace(dataset=dataset, batch_size=3, num_workers=0) for dataset in datasets]
+    hook, runner = PrefetchHook(), SimpleNamespace(val_loop=SimpleNamespace(dataloaders=loaders))
+    runner.train_loop = runner.test_loop = SimpleNamespace()
+
+    for moment in (hook.before_train, hook.before_val_epoch, hook.before_test_epoch):
+        moment(runner)
+    hook.after_train_iter(runner, 0)
+
+    assert [dataset.batch_size for dataset in datasets] == [3, 3]
+
+
+@pytest.mark.parametrize(("workers", "given", "is_refused"), [(2, None, True), (2, 3, False), (0, None, False)])
+def test_workers_that_have_started_cannot_learn_the_batch_size(
+    workers: int, given: int | None, is_refused: bool
+) -> None:
+    loop = loop_over(PrefetchDataset(ImagesOfCase(), batch_size=given), num_workers=workers)
+    loop.dataloader_iterator = SimpleNamespace(_iterator=iter(()))
+    runner = SimpleNamespace(train_loop=loop)
+
+    if is_refused:
+        with pytest.raises(ConfigError, match="give the PrefetchDataset batch_size=3"):
+            PrefetchHook().before_train(runner)
+    else:
+        PrefetchHook().before_train(runner)
+        assert loop.dataloader.dataset.batch_size == 3

@@ -82,3 +82,15 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any], message: str) -
         convert_checkpoint("a.pth", **{"target": "b.pth", **options})
 
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("https://example.com/a.pth", r"^target='https://example\.com/a\.pth': the web can only be read$"),
+        ("gs://bucket/a.pth", r"^target='gs://bucket/a\.pth': .*there is no prefix 'gs'"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused_before_the_source_is_read(target: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        convert_checkpoint("not-there.pth", target, to="mmdet")
