@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -123,6 +126,55 @@ def test_no_error_holds_the_query_of_a_url(url: str) -> None:
     assert "secret" not in f"{caught.value} {caught.value.key}"
 
 
+@pytest.mark.parametrize("path", ["/200/a b\x7f.pth", "/200/\u00e4.jpg", "/200/%C3%A4%20.jpg"])
+def test_what_a_url_may_not_hold_is_encoded(url: str, path: str) -> None:
+    assert HttpBackend().get(f"{url}{path}?name=a b\u00e4") == b"content"
+
+
+def test_a_port_and_an_address_in_brackets_stay() -> None:
+    with pytest.raises(ConnectionLost, match=re.escape("http://[::1]:1/a: ")):
+        HttpBackend().get("http://[::1]:1/a")
+
+
+SECRET_URLS = [
+    "http://user:hid/den@127.0.0.1:1/x",
+    "http://user:hidden@127.0.0.1:1/x",
+    "http://user:hidden@[::1/x",
+    "http://[::1/x?signature=hidden",
+    "http://ho\u2100st/x?signature=hidden",
+    "http://ho st/x?signature=hidden",
+    f"http://{'a' * 70}.b/x?signature=hidden",
+    "http://127.0.0.1:99999/x?signature=hidden",
+]
+
+
+@pytest.mark.parametrize("bad", SECRET_URLS)
+@pytest.mark.parametrize("method", ["get", "get_local_path"])
+def test_a_url_that_is_refused_is_told_without_its_secrets(method: str, bad: str) -> None:
+    with pytest.raises(ConfigError) as caught, ExitStack() as stack:
+        (HttpBackend().get if method == "get" else _enter(stack))(bad)
+
+    assert _secrets_in(caught.value) == []
+
+
+@pytest.mark.parametrize("target", ["file:///x?signature=hidden", "http://ho\tst\x7f/x?signature=hidden"])
+def test_a_redirect_that_fails_is_told_without_its_secrets(url: str, target: str) -> None:
+    with pytest.raises(FetchError) as caught:
+        HttpBackend().get(f"{url}/to?{target}")
+
+    assert _secrets_in(caught.value) == []
+
+
+def _enter(stack: ExitStack) -> Callable[[str], str]:
+    return lambda url: stack.enter_context(HttpBackend().get_local_path(url))
+
+
+def _secrets_in(error: BaseException) -> list[str]:
+    """The lines of a traceback that show a secret, but for those of source code."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return [line for line in lines if re.search("hidden|hid/|den@", line) and not line.startswith("    ")]
+
+
 def test_a_short_body_is_no_content(url: str) -> None:
     with pytest.raises(ShortRead):
         HttpBackend().get(f"{url}/short")
@@ -145,7 +197,7 @@ def test_nobody_there_is_a_lost_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/hosts", "ftp://host/a", "data:,x", "http:///a", "http://host:port/a", "a"]
+    "url", ["file:///etc/hosts", "ftp://host/a", "data:,x", "http:///a", "http://host:port/a", "a", "http://u@host/a"]
 )
 def test_what_is_not_on_the_web_is_refused(url: str) -> None:
     with pytest.raises(ConfigError):
