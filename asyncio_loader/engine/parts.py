@@ -174,6 +174,8 @@ class PartReader:
         self._reads_ahead = False
         # The least recently used first.
         self._parts: dict[int, asyncio.Future[Buffer]] = {}
+        # Cancelled, and not over yet: whoever dropped them may have been cancelled himself.
+        self._dropped: set[asyncio.Future[Buffer]] = set()
 
     async def open(self) -> ObjectInfo:
         """Size and version, and the first part with them. To be called once, before `part`.
@@ -214,7 +216,7 @@ class PartReader:
         return part.result()
 
     async def aclose(self) -> None:
-        """Drop everything. Idempotent."""
+        """Drop everything, and wait for the end of what was under way. Idempotent; cancelled, to be called again."""
         self._whole, self._size_bytes = None, 0
         await self._drop(list(self._parts))
 
@@ -245,11 +247,13 @@ class PartReader:
         return target
 
     async def _drop(self, numbers: list[int]) -> None:
-        parts = [self._parts.pop(number) for number in numbers]
-        for part in parts:
+        for number in numbers:
+            part = self._parts.pop(number)
             part.cancel()
-        if parts:
-            await asyncio.wait(parts)
-        for part in parts:
+            self._dropped.add(part)
+        if self._dropped:
+            await asyncio.wait(self._dropped)
+        for part in self._dropped:
             # asyncio complains of an error that nobody has looked at.
             _ = part.cancelled() or part.exception()
+        self._dropped.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -27,7 +27,8 @@ class Ranges(MemoryStore):
     Attributes:
         starts: of the ranges, in the order they were asked for.
         cancelled: starts of those that were given up.
-        meddle: called with the number of the request, from 1, and the start; what it raises is raised.
+        meddle: called with the number of the request, from 1, and the start; what it raises is raised,
+            and what it returns is awaited if it can be.
     """
 
     def __init__(self, data: bytes = DATA, meddle: Callable[[int, int], object] | None = None) -> None:
@@ -52,7 +53,9 @@ class Ranges(MemoryStore):
             await self.gate.wait()
             await asyncio.sleep(0)
             if self.meddle is not None:
-                self.meddle(number, start)
+                outcome = self.meddle(number, start)
+                if isinstance(outcome, Awaitable):
+                    await outcome
             return await super().get_range(uri, start, stop, etag=etag, into=into)
         except asyncio.CancelledError:
             self.cancelled.append(start)
@@ -164,22 +167,16 @@ async def test_a_final_answer_is_not_asked_again() -> None:
 async def test_an_object_that_is_replaced_is_read_anew() -> None:
     other = DATA[::-1]
 
-    def meddle(number: int, _: int) -> None:
-        if number == 5:
-            store._objects[URI] = other
-            store._versions[URI] = 99
-
-    store = Ranges(meddle=meddle)
+    store = Ranges()
+    store.meddle = lambda number, _: store.put(URI, other) if number == 5 else None
 
     assert await read(store) == other
     assert store.starts.count(0) == 2
 
 
 async def test_an_object_that_changes_all_the_time_cannot_be_read() -> None:
-    def meddle(number: int, _: int) -> None:
-        store._versions[URI] = number
-
-    store = Ranges(meddle=meddle)
+    store = Ranges()
+    store.meddle = lambda *_: store.put(URI, DATA)
 
     with pytest.raises(ObjectChanged, match=r"memory://a: another version .* \(in each of 3 reads\)"):
         await read(store)
@@ -191,7 +188,8 @@ async def test_without_versions_a_change_of_size_is_noticed() -> None:
             piece = await super().get_range(uri, start, stop, into=more.get("into"))  # type: ignore[arg-type]
             return Piece(piece.data, piece.start, piece.size_bytes)
 
-    store = Versionless(meddle=lambda number, _: store._objects.update({URI: bytes(2000 + number)}))
+    store = Versionless()
+    store.meddle = lambda number, _: store.put(URI, bytes(2000 + number))
 
     with pytest.raises(ObjectChanged):
         await read(store)
@@ -228,9 +226,10 @@ async def test_a_store_without_ranges_is_asked_for_everything() -> None:
 
 
 async def test_a_reader_knows_size_and_version() -> None:
-    reader = reader_of(Ranges())
+    store = Ranges()
+    reader = reader_of(store)
 
-    assert await reader.open() == ObjectInfo(URI, 1024, "0")
+    assert await reader.open() == await store.head(URI)
     await reader.aclose()
 
 
@@ -369,6 +368,42 @@ async def test_closing_a_reader_leaves_no_task() -> None:
 
     assert store.under_way == 0
     assert asyncio.all_tasks() <= before
+
+
+async def test_closing_awaits_what_a_cancelled_jump_had_dropped() -> None:
+    closes_slowly = asyncio.Event()
+
+    class SlowToEnd(Ranges):
+        async def get_range(self, uri: str, start: int, stop: int, **more: object) -> Piece:
+            try:
+                return await super().get_range(uri, start, stop, **more)  # type: ignore[arg-type]
+            except asyncio.CancelledError:
+                self.under_way += 1
+                await closes_slowly.wait()
+                self.under_way -= 1
+                raise
+
+    store = SlowToEnd()
+    reader = reader_of(store)
+    await reader.open()
+    store.gate.clear()
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(reader.part(5))
+        while not store.under_way:
+            await asyncio.sleep(0)
+        first.cancel()
+    async with asyncio.TaskGroup() as group:
+        jump = group.create_task(reader.part(0))
+        while not store.cancelled:
+            await asyncio.sleep(0)
+        jump.cancel()
+    under_way = store.under_way
+    async with asyncio.TaskGroup() as group:
+        closing = group.create_task(reader.aclose())
+        await asyncio.sleep(0)
+        closes_slowly.set()
+
+    assert (under_way, store.under_way, closing.done()) == (1, 0, True)
 
 
 async def test_the_first_request_may_fail_for_good() -> None:
