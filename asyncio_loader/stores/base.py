@@ -96,11 +96,12 @@ def changed(uri: str) -> ObjectChanged:
 
 def cut_piece(data: Buffer, start: int, stop: int, etag: str | None, into: memoryview | None) -> Piece:
     """The piece [start, stop) of a whole object, for stores that have it at hand. Copies only into `into`."""
-    view = memoryview(data)[start:stop]
+    whole = memoryview(data).cast("B")
+    view = whole[start:stop]
     if into is not None:
         into[: len(view)] = view
         view = into[: len(view)]
-    return Piece(view, start, len(data), etag)
+    return Piece(view, start, len(whole), etag)
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from array import array
 
 import pytest
 
@@ -23,6 +24,9 @@ ODD_KEYS = [
     "deep/er/and/deeper",
     "a..b/c.",
 ]
+
+WIDE = memoryview(array("H", b"same"))
+"""A buffer whose items are larger than a byte."""
 
 
 class StoreContract:
@@ -51,7 +55,7 @@ class StoreContract:
         assert await store.get(f"{root}a.jpg") == b"\x00\xffdata"
 
     async def test_put_takes_every_kind_of_buffer(self, store: WritableStore, root: str) -> None:
-        for number, data in enumerate([b"same", bytearray(b"same"), memoryview(b"same")]):
+        for number, data in enumerate([b"same", bytearray(b"same"), memoryview(b"same"), WIDE]):
             await store.put(f"{root}{number}", data)
 
             assert await store.get(f"{root}{number}") == b"same"

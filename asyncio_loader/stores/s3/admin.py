@@ -1,28 +1,25 @@
 """Everything that carries no bytes of objects, through aioboto3: list, delete, uploads, buckets.
 
-botocore retries these itself (a listing could not go on from outside), as often as the policy allows.
+botocore retries these itself (a listing could not go on from outside), as often as the policy allows; the deadline of
+the policy, which it does not know, cuts what is under way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
-import aioboto3
 import botocore.exceptions
-from aiobotocore.config import AioConfig
-from aiobotocore.credentials import AioCredentials
-from aiobotocore.session import AioSession
-from botocore import UNSIGNED
-from botocore.credentials import ReadOnlyCredentials
 
 from asyncio_loader.errors import ConfigError, ConnectionLost, FetchError, FetchTimeout, LoaderError, ObjectNotFound
 from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.stores.base import Entry
-from asyncio_loader.stores.s3.address import Endpoint, parse_object, parse_uri
+from asyncio_loader.stores.s3.address import parse_object, parse_uri
+from asyncio_loader.stores.s3.client import make_client
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.faults import Answer, error_of
 from asyncio_loader.stores.s3.site import Site
@@ -42,30 +39,32 @@ class Admin:
 
     def __init__(self, site: Site, credentials: Credentials | None, options: S3Options, timeouts: RetryPolicy) -> None:
         self._site = site
-        self._credentials = credentials
-        self._profile_name = options.profile_name
         self._timeouts = timeouts
+        self._make_client = partial(make_client, site, credentials, options.profile_name, timeouts)
         self._client: Any = None
+        self._is_closed = False
         self._opening = asyncio.Lock()
         self._resources = AsyncExitStack()
 
     async def list(self, uri: str, recursive: bool) -> AsyncIterator[Entry]:
         """See `ObjectStore.list`."""
         bucket, prefix = parse_uri(uri)
-        client = await self._open()
         delimiter = {} if recursive else {"Delimiter": "/"}
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **delimiter)
-        with self._errors(uri):
-            async for page in pages:
-                for entry in _entries(bucket, page):
-                    yield entry
+        async with self._call(uri) as client:
+            pages = aiter(client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **delimiter))
+        while True:
+            async with self._call(uri):
+                page = await anext(pages, None)
+            if page is None:
+                return
+            for entry in _entries(bucket, page):
+                yield entry
 
     async def has_any(self, uri: str) -> bool:
         """True if at least one object's URI starts with this one. One request for one key."""
         bucket, prefix = parse_uri(uri)
-        client = await self._open()
         try:
-            with self._errors(uri):
+            async with self._call(uri) as client:
                 page = await client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
         except ObjectNotFound:
             # No bucket, nothing in it.
@@ -75,16 +74,14 @@ class Admin:
     async def create_upload(self, uri: str) -> str:
         """See `MultipartStore.create_upload`."""
         bucket, key = parse_object(uri)
-        client = await self._open()
-        with self._errors(uri):
+        async with self._call(uri) as client:
             return str((await client.create_multipart_upload(Bucket=bucket, Key=key))["UploadId"])
 
     async def complete_upload(self, uri: str, upload_id: str, etags: Sequence[str]) -> None:
         """See `MultipartStore.complete_upload`."""
         bucket, key = parse_object(uri)
-        client = await self._open()
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
-        with self._errors(uri):
+        async with self._call(uri) as client:
             try:
                 await client.complete_multipart_upload(
                     Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
@@ -97,8 +94,7 @@ class Admin:
     async def abort_upload(self, uri: str, upload_id: str) -> None:
         """See `MultipartStore.abort_upload`."""
         bucket, key = parse_object(uri)
-        client = await self._open()
-        with self._errors(uri):
+        async with self._call(uri) as client:
             try:
                 await client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
             except botocore.exceptions.ClientError as error:
@@ -108,8 +104,7 @@ class Admin:
     async def delete(self, uri: str) -> None:
         """See `WritableStore.delete`."""
         bucket, key = parse_object(uri)
-        client = await self._open()
-        with self._errors(uri):
+        async with self._call(uri) as client:
             await client.delete_object(Bucket=bucket, Key=key)
 
     async def has_object(self, uri: str) -> bool:
@@ -119,9 +114,8 @@ class Admin:
     async def has_bucket(self, uri: str) -> bool:
         """True if the URI's bucket exists and may be looked at. Needs the permission to list it."""
         bucket, _ = parse_uri(uri)
-        client = await self._open()
         try:
-            with self._errors(uri):
+            async with self._call(uri) as client:
                 await client.head_bucket(Bucket=bucket)
         except ObjectNotFound:
             return False
@@ -130,57 +124,68 @@ class Admin:
     async def create_bucket(self, uri: str) -> None:
         """Make the URI's bucket, in the region of this service; one of one's own that is there already will do."""
         bucket, _ = parse_uri(uri)
-        client = await self._open()
         elsewhere = self._site.endpoint.is_aws and self._site.region != "us-east-1"
         place = {"CreateBucketConfiguration": {"LocationConstraint": self._site.region}} if elsewhere else {}
-        with self._errors(uri):
+        async with self._call(uri) as client:
             try:
                 await client.create_bucket(Bucket=bucket, **place)
             except botocore.exceptions.ClientError as error:
-                if _code(error) != "BucketAlreadyOwnedByYou":
+                if not await self._is_own(uri, _code(error)):
                     raise
 
+    async def _is_own(self, uri: str, code: str) -> bool:
+        """True if the bucket that the server did not make, for this reason, is there and one's own.
+
+        Amazon tells one's own from another's; rclone and others know no owners and call both "BucketAlreadyExists".
+        """
+        if code == "BucketAlreadyExists" and not self._site.endpoint.is_aws:
+            return await self.has_bucket(uri)
+        return code == "BucketAlreadyOwnedByYou"
+
     async def aclose(self) -> None:
-        """Close the client. Idempotent."""
-        self._client = None
-        await self._resources.aclose()
+        """Close the client, for good. Idempotent."""
+        self._is_closed = True
+        async with self._opening:
+            self._client = None
+            await self._resources.aclose()
 
     async def _etag(self, uri: str) -> str | None:
         """The object's version; None if there is no object."""
         bucket, key = parse_object(uri)
-        client = await self._open()
         try:
-            with self._errors(uri):
+            async with self._call(uri) as client:
                 return str((await client.head_object(Bucket=bucket, Key=key)).get("ETag", "")).strip('"')
         except ObjectNotFound:
             return None
 
-    async def _open(self) -> Any:
-        async with self._opening:
-            if self._client is None:
-                self._client = await self._resources.enter_async_context(self._new_client())
-        return self._client
-
-    def _new_client(self) -> Any:
-        session = AioSession(profile=self._profile_name)
-        session.register_component("credential_provider", _Provider(self._credentials))
-        return aioboto3.Session(botocore_session=session).client(
-            "s3",
-            region_name=self._site.region,
-            endpoint_url=self._site.endpoint.url,
-            verify=self._site.ca_bundle,
-            config=_config(self._site.endpoint, self._timeouts, is_anonymous=self._credentials is None),
-        )
-
-    @contextmanager
-    def _errors(self, uri: str) -> Iterator[None]:
+    @asynccontextmanager
+    async def _call(self, uri: str) -> AsyncIterator[Any]:
+        """The client, for one call of it: with the deadline for all its tries together, and its errors as ours."""
+        endpoint, deadline_s = self._site.endpoint.url, self._timeouts.deadline_s
         try:
-            yield
+            client = await self._open(uri)
+            async with asyncio.timeout(deadline_s):
+                yield client
+        except LoaderError:
+            # One of ours is a TimeoutError, too.
+            raise
+        except TimeoutError as error:
+            raise FetchTimeout(
+                f"{uri}: no end with {endpoint} within {deadline_s:g} s (deadline_s)", key=uri
+            ) from error
         except botocore.exceptions.ClientError as error:
             action = f"s3:{_ACTIONS.get(error.operation_name, error.operation_name)}"
             raise error_of(uri, _answer(error), region=self._site.region, action=action) from error
         except botocore.exceptions.BotoCoreError as error:
-            raise _error_of_botocore(uri, error, self._site.endpoint.url) from error
+            raise _error_of_botocore(uri, error, endpoint) from error
+
+    async def _open(self, uri: str) -> Any:
+        async with self._opening:
+            if self._is_closed:
+                raise FetchError(f"{uri}: the store was closed", key=uri)
+            if self._client is None:
+                self._client = await self._resources.enter_async_context(self._make_client())
+            return self._client
 
 
 # The permissions whose names are not the operations' ("Actions, resources, and condition keys for Amazon S3").
@@ -191,47 +196,6 @@ _ACTIONS = {
     "HeadObject": "GetObject",
     "ListObjectsV2": "ListBucket",
 }
-
-
-class _Provider:
-    """Takes the place of botocore's own chain, which would be asked a second time."""
-
-    def __init__(self, credentials: Credentials | None) -> None:
-        self._credentials = credentials
-
-    async def load_credentials(self) -> AioCredentials | None:
-        return _SharedCredentials(self._credentials) if self._credentials is not None else None
-
-
-class _SharedCredentials(AioCredentials):  # type: ignore[misc]  # botocore ships no types
-    """Hands botocore the keys that the GETs use, renewed with them."""
-
-    def __init__(self, credentials: Credentials) -> None:
-        super().__init__("shared", "shared", method="asyncio-loader")
-        self._credentials = credentials
-
-    async def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        keys = self._credentials.fresh_keys() or await self._credentials.renew_keys()
-        return ReadOnlyCredentials(keys.key_id, keys.secret, keys.token)
-
-
-def _config(endpoint: Endpoint, timeouts: RetryPolicy, *, is_anonymous: bool) -> AioConfig:
-    signature = {"signature_version": UNSIGNED} if is_anonymous else {}
-    style = (
-        "virtual" if endpoint.addressing == "virtual" or (endpoint.addressing == "auto" and endpoint.is_aws) else "path"
-    )
-    return AioConfig(
-        s3={"addressing_style": style},
-        connect_timeout=timeouts.connect_timeout_s,
-        read_timeout=timeouts.stall_timeout_s,
-        retries={"mode": "standard", "total_max_attempts": timeouts.max_attempts},
-        # As the GETs: no proxies of the environment.
-        proxies={},
-        # botocore's default since 1.36 sends CRC trailers that other servers than Amazon's mostly refuse.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        **signature,
-    )
 
 
 def _entries(bucket: str, page: dict[str, Any]) -> list[Entry]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
-from asyncio_loader.errors import LoaderError
+from asyncio_loader.errors import FetchError, LoaderError
 from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece
@@ -66,11 +66,13 @@ class S3Store:
     async def put(self, uri: str, data: Buffer) -> None:
         """See `WritableStore.put`. In parts above `S3Options.part_size_bytes`, several at a time."""
         options = self._options
-        if len(data) <= options.part_size_bytes:
-            await (await self._parts()).writer.put(uri, data)
+        # A view of larger items counts those, not bytes.
+        view = memoryview(data).cast("B")
+        if len(view) <= options.part_size_bytes:
+            await (await self._parts()).writer.put(uri, view)
         else:
             await put_in_parts(
-                self, uri, data, part_bytes=options.part_size_bytes, parts_in_flight=options.parts_in_flight
+                self, uri, view, part_bytes=options.part_size_bytes, parts_in_flight=options.parts_in_flight
             )
 
     async def create_upload(self, uri: str) -> str:
@@ -146,7 +148,7 @@ class S3Store:
 
 
 def _profile_name(options: S3Options, site: Site) -> str | None:
-    # botocore takes a profile that is named over keys of the environment, and finds none called "default" without files.
+    # botocore takes a profile that is named over the environment's keys, and finds none called "default" without files.
     if options.profile_name is not None or site.profile == "default" or "AWS_ACCESS_KEY_ID" in os.environ:
         return options.profile_name
     return site.profile
@@ -172,6 +174,7 @@ class _Link:
         self._options = options
         self._timeouts = timeouts
         self._max_connections = max_connections
+        self._is_closed = False
         self._opening = asyncio.Lock()
 
     @property
@@ -186,6 +189,8 @@ class _Link:
                 options = self._options
                 site, botocore_session = await asyncio.to_thread(resolve_site, options)
                 tls = await asyncio.to_thread(open_tls, site)
+                if self._is_closed:
+                    raise FetchError("the store was closed while it looked up where S3 is")
                 credentials = None if options.anonymous else Credentials(botocore_session, site.profile)
                 exchange = Exchange(
                     open_session(tls),
@@ -205,8 +210,10 @@ class _Link:
             return self.parts
 
     async def aclose(self) -> None:
-        """Close what is open."""
-        parts, self.parts = self.parts, None
+        """Close what is open, or about to be: whoever waits for `open` fails."""
+        self._is_closed = True
+        async with self._opening:
+            parts, self.parts = self.parts, None
         if parts is not None:
             await parts.exchange.aclose()
             await parts.admin.aclose()

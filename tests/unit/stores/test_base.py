@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 from asyncio_loader.stores.base import Entry, Piece, cut_piece
 
 
@@ -25,3 +27,11 @@ def test_a_piece_of_what_is_at_hand_is_no_copy() -> None:
     assert isinstance(piece.data, memoryview)
     assert piece.data.obj is data
     assert (bytes(piece.data), piece.start, piece.size_bytes, piece.etag) == (b"89", 8, 10, "v")
+
+
+def test_a_piece_is_cut_by_bytes_whatever_the_items_are() -> None:
+    data = memoryview(array("H", b"01234567"))
+
+    piece = cut_piece(data, 2, 5, None, None)
+
+    assert (bytes(piece.data), piece.size_bytes) == (b"234", 8)

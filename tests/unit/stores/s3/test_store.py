@@ -6,12 +6,15 @@ import asyncio
 import copy
 import logging
 import pickle
+import threading
 import traceback
+from array import array
 
 import pytest
 
-from asyncio_loader.errors import ConfigError, LoaderError
-from asyncio_loader.options import RetryPolicy, S3Options
+from asyncio_loader.errors import ConfigError, FetchError, LoaderError
+from asyncio_loader.options import MIB, RetryPolicy, S3Options
+from asyncio_loader.stores.backoff import is_retryable
 from asyncio_loader.stores.s3.store import S3Store
 from tests.unit.stores.s3.conftest import Wire
 
@@ -55,6 +58,35 @@ async def test_concurrent_first_calls_open_one_connection_pool(wire: Wire, monke
             group.create_task(store.get("s3://bucket/key"))
 
     assert len(opened) == 1
+
+
+async def test_closing_during_the_first_call_leaves_nothing_open(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    from asyncio_loader.stores.s3 import store as store_module
+
+    entered, go_on = threading.Event(), threading.Event()
+    opened = []
+    look_up, open_session = store_module.resolve_site, store_module.open_session
+
+    def look_up_slowly(options: S3Options) -> object:
+        entered.set()
+        go_on.wait()
+        return look_up(options)
+
+    monkeypatch.setattr(store_module, "resolve_site", look_up_slowly)
+    monkeypatch.setattr(store_module, "open_session", lambda tls: opened.append(1) or open_session(tls))
+    store = await wire.answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n1")
+
+    first = asyncio.create_task(store.get("s3://bucket/key"))
+    await asyncio.to_thread(entered.wait)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(store.aclose())
+        group.create_task(asyncio.to_thread(go_on.set))
+    with pytest.raises(FetchError, match="the store was closed") as caught:
+        await first
+
+    assert opened == []
+    assert not is_retryable(caught.value)
+    assert await store.get("s3://bucket/key") == b"1"
 
 
 async def test_a_second_loop_at_the_same_time_is_refused(wire: Wire) -> None:
@@ -111,3 +143,20 @@ async def test_a_copy_has_options_and_no_connection(wire: Wire) -> None:
 
     assert repr(copy.copy(store)) == repr(store)
     assert copy.copy(store)._link is None
+
+
+async def test_what_fits_into_a_part_is_measured_in_bytes(wire: Wire) -> None:
+    paths = []
+
+    async def script(head: bytes, writer: asyncio.StreamWriter) -> None:
+        paths.append(head.split()[:2])
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    store = wire.store(await wire.listen(script), part_size_bytes=5 * MIB)
+    # 750,000 items of eight bytes: more than a part, though fewer items than a part has bytes.
+    with pytest.raises(LoaderError):
+        await store.put("s3://bucket/key", memoryview(array("d", bytes(6_000_000))))
+
+    assert paths == [[b"POST", b"/bucket/key?uploads"]]
