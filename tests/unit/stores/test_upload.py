@@ -283,9 +283,9 @@ async def test_the_parts_of_a_long_upload_grow(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_more_parts_than_there_may_be_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from asyncio_loader.stores import upload
+    from asyncio_loader.stores import multipart
 
-    monkeypatch.setattr(upload, "_MAX_PARTS", 3)
+    monkeypatch.setattr(multipart, "_MAX_PARTS", 3)
     store = Uploads()
 
     with pytest.raises(LoaderError, match="more than 3 parts"):
