@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from asyncio_loader.errors import FetchError
+from asyncio_loader.errors import LoaderError
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import ObjectInfo
 
@@ -20,6 +21,8 @@ T = TypeVar("T")
 _READ_BUFFER_BYTES = 64 * 1024
 # What is smaller is gathered, for every call of the loop thread costs some 100 µs; what is larger passes uncopied.
 _WRITE_BUFFER_BYTES = 1024 * 1024
+# After an interrupt, beside the second of `LoopThread.run`: `train` is to end within 2 s.
+_LAST_ACT_S = 0.5
 
 
 class Runner(Protocol):
@@ -27,6 +30,10 @@ class Runner(Protocol):
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """See `LoopThread.run`."""
+        ...
+
+    def clean_up(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """See `LoopThread.clean_up`."""
         ...
 
 
@@ -58,7 +65,7 @@ class Sink(Protocol):
         ...
 
     async def abort(self) -> None:
-        """Drop all of it."""
+        """Drop all of it. Cancelled, that goes on by itself."""
         ...
 
 
@@ -71,12 +78,15 @@ def reading(runner: Runner, parts: Parts, part_bytes: int) -> Iterator[BinaryIO]
         with io.BufferedReader(raw, _READ_BUFFER_BYTES) as file, _own_errors(raw):
             yield file
     finally:
-        runner.run(parts.aclose())
+        runner.clean_up(parts.aclose())
 
 
 @contextmanager
 def writing(runner: Runner, sink: Sink) -> Iterator[BinaryIO]:
-    """A file to write to; the object is there when the block has been left without an exception."""
+    """A file to write to; the object is there when the block has been left without an exception.
+
+    With one, what was sent is aborted before it comes out; of an interrupt only what half a second suffices for.
+    """
     raw = _SinkFile(runner, sink)
     file = io.BufferedWriter(raw, _WRITE_BUFFER_BYTES)
     try:
@@ -85,17 +95,23 @@ def writing(runner: Runner, sink: Sink) -> Iterator[BinaryIO]:
             # One that was closed in the block is written to its end already.
             file.close()
             runner.run(sink.finish())
-    except BaseException:
+    except BaseException as error:
         raw.drop()
         file.close()
-        with suppress(FetchError):
+        with suppress(LoaderError):
             # The first error tells the story; what could not be aborted stays in the journal.
-            runner.run(sink.abort())
+            runner.clean_up(_abort_soon(sink) if isinstance(error, KeyboardInterrupt | SystemExit) else sink.abort())
         raise
 
 
+async def _abort_soon(sink: Sink) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_ACT_S):
+            await sink.abort()
+
+
 class _Raw(io.RawIOBase):
-    """Calls of the loop thread, and the error that one of them ended with."""
+    """Calls of the loop thread, and the error that tells why it goes wrong."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -105,7 +121,8 @@ class _Raw(io.RawIOBase):
         try:
             return self._runner.run(coroutine)
         except Exception as error:
-            self.failure = error
+            # The cause; whoever goes on all the same meets its echoes.
+            self.failure = self.failure or error
             raise
 
 
@@ -157,6 +174,8 @@ class _PartFile(_Raw):
             # Let go of the old one first.
             self._number, self._part = -1, b""
             self._part = self._run(self._parts.part(number))
+            # Over and handled: what comes later has other reasons.
+            self.failure = None
             self._number = number
         piece = memoryview(self._part)[start : start + len(target)]
         target[: len(piece)] = piece

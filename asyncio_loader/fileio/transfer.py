@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from asyncio_loader.engine.parts import PartReader, PartWriter
 from asyncio_loader.options import RetryPolicy, S3Options
@@ -29,13 +29,14 @@ def part_reader(store: FullStore, uri: str, options: S3Options, retry: RetryPoli
 
 
 def part_writer(store: FullStore, uri: str, options: S3Options, journal: UploadJournal | None) -> PartWriter:
-    """A writer with the sizes of the options; the journal learns of an upload before its first part goes."""
+    """A writer with the sizes of the options; the journal learns of an upload before its first part goes.
+
+    What it notes is where the server was found, for the environment of the next start may be another one.
+    """
 
     def note(upload_id: str) -> None:
         if journal is not None:
-            fields = dataclasses.asdict(options)
-            told = {name: value for name, value in fields.items() if value != getattr(_DEFAULTS, name)}
-            journal.begin(uri, upload_id, told)
+            journal.begin(uri, upload_id, _told(store.found_options if isinstance(store, _Located) else options))
 
     return PartWriter(
         store,
@@ -44,4 +45,18 @@ def part_writer(store: FullStore, uri: str, options: S3Options, journal: UploadJ
         parts_in_flight=options.parts_in_flight,
         on_open=note,
         on_end=None if journal is None else journal.end,
+        on_left=None if journal is None else journal.leave,
     )
+
+
+@runtime_checkable
+class _Located(Protocol):
+    @property
+    def found_options(self) -> S3Options:
+        """See `S3Store.found_options`."""
+        ...
+
+
+def _told(options: S3Options) -> dict[str, Any]:
+    fields = dataclasses.asdict(options)
+    return {name: value for name, value in fields.items() if value != getattr(_DEFAULTS, name)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import logging
 import multiprocessing
@@ -14,8 +16,8 @@ import pytest
 
 from asyncio_loader import FileClient
 from asyncio_loader.errors import AccessDenied, ConfigError, FetchError
-from asyncio_loader.fileio.aws import AwsBackend
 from asyncio_loader.fileio.journal import Upload, UploadJournal
+from asyncio_loader.stores.s3.store import S3Store
 
 
 @pytest.fixture
@@ -28,12 +30,12 @@ def aborted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """What the S3 backend is asked to abort; nothing goes out. An upload named "denied" is refused."""
     asked: list[tuple[str, str]] = []
 
-    def abort_upload(self: AwsBackend, uri: str, upload_id: str) -> None:
+    async def abort_upload(self: S3Store, uri: str, upload_id: str) -> None:
         if upload_id == "denied":
             raise AccessDenied(f"{uri}: not allowed")
         asked.append((uri, upload_id))
 
-    monkeypatch.setattr(AwsBackend, "abort_upload", abort_upload)
+    monkeypatch.setattr(S3Store, "abort_upload", abort_upload)
     return asked
 
 
@@ -181,3 +183,93 @@ def test_a_place_where_nobody_may_write_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(FetchError, match=f"{tmp_path}/file/uploads"):
         UploadJournal(tmp_path / "file" / "uploads").begin("s3://b/a", "1")
+
+
+def _fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    # As the system does it: what still fits is written, and only the next write would raise.
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:5]))
+
+
+def test_a_line_that_did_not_fit_is_an_error_and_nothing_is_open(
+    journal: UploadJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        _fill_the_disk(patch)
+        with pytest.raises(FetchError, match="No space left on device"):
+            journal.begin("s3://b/a", "1")
+    assert (journal._fd, journal._open) == (None, set())
+
+    # A later upload is noted as ever.
+    journal.begin("s3://b/b", "2")
+    journal.leave("2")
+    assert journal.path.read_bytes().splitlines()[-1].startswith(b'{"begun": {"uri": "s3://b/b"')
+
+
+def test_an_end_that_cannot_be_noted_is_a_warning_and_frees_the_journal(
+    journal: UploadJournal, aborted: list[object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.begin("s3://b/a", "1")
+    with monkeypatch.context() as patch:
+        _fill_the_disk(patch)
+        journal.end("1")
+
+    assert "No space left on device; the end of an upload could not be noted" in caplog.text
+    assert journal._fd is None
+    # The server will say that there is no such upload.
+    assert UploadJournal(journal.path).abort_leftovers() == [Upload("s3://b/a", "1")]
+
+
+def test_an_upload_that_was_left_is_a_leftover_though_its_process_lives(
+    journal: UploadJournal, aborted: list[object]
+) -> None:
+    journal.begin("s3://b/a", "1")
+    journal.leave("1")
+
+    assert UploadJournal(journal.path).abort_leftovers() == [Upload("s3://b/a", "1")]
+
+
+def test_without_locks_uploads_are_noted_and_not_cleaned_up(
+    journal: UploadJournal, aborted: list[object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    journal.begin("s3://b/a", "1")
+    journal.leave("1")
+
+    assert journal.abort_leftovers() == []
+    assert aborted == []
+    assert b'"1"' in journal.path.read_bytes()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{journal.path}: no locks on this file system: uploads left over are not cleaned up"
+    ]
+
+
+def test_a_lock_that_fails_otherwise_is_an_error_that_leaves_nothing_open(
+    journal: UploadJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int, operation: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    journal.path.parent.mkdir()
+    journal.path.touch()
+    before = os.listdir("/proc/self/fd")
+    for act in (lambda: journal.begin("s3://b/a", "1"), journal.abort_leftovers):
+        with pytest.raises(FetchError, match=f"{journal.path}: Input/output error"):
+            act()
+
+    assert journal._fd is None
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_an_abort_that_cannot_be_noted_stops_no_start(
+    journal: UploadJournal, aborted: list[object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _leave_behind(journal.path, "1", "2")
+    _fill_the_disk(monkeypatch)
+
+    assert [upload.upload_id for upload in journal.abort_leftovers()] == ["1", "2"]
+    assert "the end of leftover uploads could not be noted" in caplog.text

@@ -5,15 +5,26 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-from collections.abc import Coroutine
+import signal
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from asyncio_loader.errors import AccessDenied, ConnectionLost, ObjectNotFound
+from asyncio_loader.engine.parts import PartReader
+from asyncio_loader.errors import AccessDenied, ConnectionLost, LoaderError, ObjectNotFound
+from asyncio_loader.fileio import streams
+from asyncio_loader.fileio.journal import UploadJournal
+from asyncio_loader.fileio.link import Link
 from asyncio_loader.fileio.streams import reading, writing
+from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import ObjectInfo
+from asyncio_loader.stores.memory import MemoryStore
+from asyncio_loader.stores.upload import PartWriter
 
 T = TypeVar("T")
 
@@ -21,11 +32,22 @@ PART_BYTES = 100_000
 DATA = bytes(range(256)) * 1500
 
 
+@pytest.fixture
+def ctrl_c_raises() -> Iterator[None]:
+    """Python's own handler, also where the parent ignores SIGINT (as a shell does for a job in the background)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class DirectRunner:
     """Runs what never waits, in the thread of the test."""
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(coroutine)
+
+    def clean_up(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        asyncio.run(coroutine)
 
 
 class FakeParts:
@@ -255,3 +277,128 @@ def test_an_abort_that_fails_hides_no_error() -> None:
 
     with pytest.raises(KeyError), writing(DirectRunner(), Deaf()):
         raise KeyError("bug")
+
+
+def test_a_sinks_first_error_is_the_one_that_comes_out() -> None:
+    class Ending(FakeSink):
+        async def write(self, data: Buffer) -> None:
+            if self.pieces:
+                raise LoaderError("this upload has ended")
+            self.pieces.append(len(data))
+            raise AccessDenied("not allowed")
+
+    def save() -> None:
+        with writing(DirectRunner(), Ending()) as file:
+            for _ in range(2):
+                with suppress(LoaderError):
+                    file.write(bytes(5_000_000))
+            raise RuntimeError("unexpected pos")
+
+    with pytest.raises(AccessDenied, match="not allowed"):
+        save()
+
+
+def test_an_error_that_a_later_read_made_good_is_forgotten() -> None:
+    class OnceBad(FakeParts):
+        async def part(self, number: int) -> Buffer:
+            if not self.asked:
+                self.asked.append(number)
+                raise AccessDenied("not yet")
+            return await super().part(number)
+
+    def load() -> None:
+        with reading(DirectRunner(), OnceBad(), PART_BYTES) as file:
+            with pytest.raises(AccessDenied):
+                file.read(1)
+            assert file.read(1) == DATA[:1]
+            raise KeyError("of the block")
+
+    with pytest.raises(KeyError, match="of the block"):
+        load()
+
+
+def test_an_interrupt_does_not_wait_for_an_abort_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_LAST_ACT_S", 0.01)
+
+    class Slow(FakeSink):
+        async def abort(self) -> None:
+            self.is_aborted = True
+            await asyncio.Event().wait()
+
+    sink = Slow()
+    with pytest.raises(KeyboardInterrupt), writing(DirectRunner(), sink):
+        raise KeyboardInterrupt
+
+    assert sink.is_aborted
+
+
+@pytest.mark.parametrize("mode", ["rb", "wb"])
+def test_a_file_that_is_collected_on_its_loops_thread_blocks_nothing(mode: str) -> None:
+    store = MemoryStore({"memory://a": DATA})
+    link = Link(store)
+    parts = PartReader(store, "memory://a", retry=RetryPolicy(), part_bytes=PART_BYTES, parts_in_flight=2)
+    sink = PartWriter(store, "memory://b", part_bytes=PART_BYTES, parts_in_flight=2)
+
+    def use() -> Iterator[None]:
+        if mode == "rb":
+            with reading(link, parts, PART_BYTES) as file:
+                file.read(2 * PART_BYTES)
+                yield
+        else:
+            with writing(link, sink) as file:
+                file.write(bytes(2_000_000))
+                yield
+
+    abandoned = [use()]
+    next(abandoned[0])
+    # As the collector may.
+    link.thread.call(abandoned.clear)
+
+    async def are_uploads_gone() -> bool:
+        while store._uploads or asyncio.all_tasks() - {asyncio.current_task(), link.thread._end.keeper}:
+            await asyncio.sleep(0)
+        return True
+
+    try:
+        assert link.run(are_uploads_gone())
+    finally:
+        link.close()
+
+
+@pytest.mark.usefixtures("ctrl_c_raises")
+def test_an_interrupted_write_is_aborted_once_and_after_its_parts(tmp_path: Path) -> None:
+    acts: list[str] = []
+
+    class Slow(MemoryStore):
+        async def put_part(self, uri: str, upload_id: str, number: int, data: Buffer) -> str:
+            acts.append("part")
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.05)
+                acts.append("stopped")
+            raise AssertionError("unreachable")
+
+        async def abort_upload(self, uri: str, upload_id: str) -> None:
+            acts.append("abort")
+            await super().abort_upload(uri, upload_id)
+
+    store = Slow()
+    link = Link(store)
+    journal = UploadJournal(tmp_path / "journal")
+    sink = PartWriter(
+        store,
+        "memory://b",
+        part_bytes=PART_BYTES,
+        parts_in_flight=1,
+        on_open=lambda upload_id: journal.begin("memory://b", upload_id),
+        on_end=journal.end,
+    )
+    try:
+        with pytest.raises(KeyboardInterrupt), writing(link, sink) as file:
+            file.write(bytes(2_000_000))
+        assert acts == ["part", "stopped", "abort"]
+        assert b"ended" in journal.path.read_bytes()
+    finally:
+        link.close()
