@@ -57,7 +57,8 @@ class FileClient:
         "https": HttpBackend,
         "memory": MemoryBackend,
     }
-    _instances: ClassVar[dict[str, FileClient]] = {}
+    # By class of client and of backend, and by the arguments as they are written.
+    _instances: ClassVar[dict[tuple[type[FileClient], type[StorageBackend], str], FileClient]] = {}
 
     _arguments: tuple[str | None, str | None, dict[str, Any]]
     client: StorageBackend
@@ -66,7 +67,7 @@ class FileClient:
         if backend is None and prefix is None:
             backend = "disk"
         kind = cls._kind_of(backend, prefix)
-        key = repr((cls, kind, sorted(kwargs.items())))
+        key = (cls, kind, repr(sorted(kwargs.items())))
         client = cls._instances.get(key)
         if client is None:
             client = super().__new__(cls)
@@ -122,7 +123,8 @@ class FileClient:
         Args:
             name: what configs call it.
             backend: a `StorageBackend` class; None returns a decorator.
-            force: replace what has this name or these prefixes. Clients made before are then made anew.
+            force: replace what has this name or these prefixes. Clients of a backend that nothing leads to any more are
+                forgotten, and made anew if it is registered again; all others stay the same.
             prefixes: schemes that lead to it.
 
         Raises:
@@ -140,7 +142,9 @@ class FileClient:
             raise ConfigError(f"{', '.join(taken)} is registered already; force=True replaces it")
         cls._backends[name] = backend
         cls._prefixes.update(dict.fromkeys(wanted, backend))
-        cls._instances.clear()
+        reachable = {*cls._backends.values(), *cls._prefixes.values()}
+        for key in [key for key in cls._instances if key[1] not in reachable]:
+            del cls._instances[key]
         return backend
 
     @property

@@ -40,6 +40,23 @@ class Link(Generic[S]):
         self.thread.clean_up(coroutine)
 
 
+class _Generation:
+    """How many forks lie between the first process and this one.
+
+    Other than a process id, which a container that has few of them soon gives out again, no process meets the number
+    of one that it descends from.
+    """
+
+    number = 0
+
+    @classmethod
+    def _count(cls) -> None:
+        cls.number += 1
+
+
+os.register_at_fork(after_in_child=_Generation._count)
+
+
 class Links(Generic[S]):
     """One link for each process that asks. Any thread may; a forked child leaves alone what its parent had."""
 
@@ -48,18 +65,18 @@ class Links(Generic[S]):
 
     def open(self, new_store: Callable[[], S]) -> Link[S]:
         """The link of this process, made if there is none."""
-        link = self._links.get(os.getpid())
+        link = self._links.get(_Generation.number)
         if link is None:
             fresh = Link(new_store())
             # Instead of a lock, which a fork could inherit locked: of two threads at once one made it in vain.
-            link = self._links.setdefault(os.getpid(), fresh)
+            link = self._links.setdefault(_Generation.number, fresh)
             if link is not fresh:
                 fresh.close()
         return link
 
     def close(self) -> None:
         """Close the link of this process, if there is one. Idempotent."""
-        link = self._links.pop(os.getpid(), None)
+        link = self._links.pop(_Generation.number, None)
         if link is not None:
             link.close()
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO
 
-from asyncio_loader.errors import ObjectNotFound
 from asyncio_loader.fileio.backends import FilePath, OpenMode
 from asyncio_loader.fileio.objects import ObjectBackend
 from asyncio_loader.options import S3Options
@@ -43,15 +42,3 @@ class MemoryBackend(ObjectBackend[MemoryStore]):
 
     def _new_store(self) -> MemoryStore:
         return MemoryStore.process_wide()
-
-    async def _has_object(self, store: MemoryStore, uri: str) -> bool:
-        try:
-            await store.head(uri)
-        except ObjectNotFound:
-            return False
-        return True
-
-    async def _has_directory(self, store: MemoryStore, root: str) -> bool:
-        async for _ in store.list(root):
-            return True
-        return False

@@ -6,11 +6,13 @@ import os
 import shutil
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Generic, TypeVar
 
 from asyncio_loader.engine.parts import read_object
+from asyncio_loader.errors import ObjectNotFound
 from asyncio_loader.fileio.backends import FilePath, OpenMode, StorageBackend, Suffix, check_list_arguments, check_mode
 from asyncio_loader.fileio.link import Link, Links
 from asyncio_loader.fileio.listing import collect_entries, walk_entries
@@ -18,6 +20,7 @@ from asyncio_loader.fileio.path_mapping import PathMapping
 from asyncio_loader.fileio.streams import reading, writing
 from asyncio_loader.fileio.transfer import FullStore, part_reader, part_writer
 from asyncio_loader.options import RetryPolicy, S3Options
+from asyncio_loader.stores.retry import retry_calls
 
 if TYPE_CHECKING:
     from asyncio_loader.fileio.journal import UploadJournal
@@ -37,7 +40,7 @@ class ObjectBackend(StorageBackend, Generic[S]):
     so a backend crosses fork and pickle. Any thread may call it. All calls retry by themselves. Large objects move in
     parts, several at a time.
 
-    Subclasses name the scheme and say how a store is made and asked.
+    Subclasses name the scheme and say how a store is made; and how it is asked, where it knows a shorter way.
 
     Args:
         path_mapping: see `PathMapping`.
@@ -169,11 +172,17 @@ class ObjectBackend(StorageBackend, Generic[S]):
     @abstractmethod
     def _new_store(self) -> S: ...
 
-    @abstractmethod
-    def _has_object(self, store: S, uri: str) -> Coroutine[Any, Any, bool]: ...
+    async def _has_object(self, store: S, uri: str) -> bool:
+        try:
+            await retry_calls(partial(store.head, uri), uri, retry=self._retry)
+        except ObjectNotFound:
+            return False
+        return True
 
-    @abstractmethod
-    def _has_directory(self, store: S, root: str) -> Coroutine[Any, Any, bool]: ...
+    async def _has_directory(self, store: S, root: str) -> bool:
+        async for _ in store.list(root):
+            return True
+        return False
 
     def _uri(self, filepath: FilePath) -> str:
         return self._mapping.resolve(filepath, self.scheme)

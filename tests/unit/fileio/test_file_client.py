@@ -164,6 +164,35 @@ def test_force_replaces_names_prefixes_and_clients() -> None:
 
 
 @pytest.mark.usefixtures("_registry")
+def test_a_registration_leaves_other_clients_as_they_are() -> None:
+    before = FileClient("disk"), FileClient("memory")
+
+    FileClient.register_backend("echo", EchoBackend)
+    FileClient.register_backend("memory", EchoBackend, force=True)
+
+    assert FileClient("disk") is before[0]
+    assert FileClient(prefix="memory") is before[1]
+    assert FileClient("memory") is not before[1]
+
+
+@pytest.mark.usefixtures("_registry")
+def test_a_class_of_the_same_name_is_another_backend() -> None:
+    def define() -> type[EchoBackend]:
+        class Same(EchoBackend):
+            pass
+
+        return Same
+
+    old, new = define(), define()
+    FileClient.register_backend("same", old)
+    before = FileClient("same")
+    FileClient.register_backend("same", new, force=True)
+
+    assert type(before.client) is old
+    assert type(FileClient("same").client) is new
+
+
+@pytest.mark.usefixtures("_registry")
 def test_what_is_half_taken_leaves_nothing_behind() -> None:
     with pytest.raises(ConfigError, match="s3:// is registered already"):
         FileClient.register_backend("own", EchoBackend, prefixes=["own", "s3"])
