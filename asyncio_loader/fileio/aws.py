@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -60,13 +59,6 @@ class AwsBackend(ObjectBackend["S3Store"]):
 
     async def _has_directory(self, store: S3Store, root: str) -> bool:
         return await (store.has_any(root) if parse_uri(root)[1] else store.has_bucket(root))
-
-    def _noted_options(self) -> dict[str, Any]:
-        fields = dataclasses.asdict(self._options)
-        return {name: value for name, value in fields.items() if value != getattr(_DEFAULTS, name)}
-
-
-_DEFAULTS = S3Options()
 
 
 def _s3_options(given: dict[str, Any]) -> S3Options:
