@@ -163,7 +163,7 @@ class Admin:
         """The client, for one call of it: with the deadline for all its tries together, and its errors as ours."""
         endpoint, deadline_s = self._site.endpoint.url, self._timeouts.deadline_s
         try:
-            client = await self._open(uri)
+            client = await self._open()
             async with asyncio.timeout(deadline_s):
                 yield client
         except LoaderError:
@@ -179,10 +179,10 @@ class Admin:
         except botocore.exceptions.BotoCoreError as error:
             raise _error_of_botocore(uri, error, endpoint) from error
 
-    async def _open(self, uri: str) -> Any:
+    async def _open(self) -> Any:
         async with self._opening:
             if self._is_closed:
-                raise FetchError(f"{uri}: the store was closed", key=uri)
+                raise FetchError(f"{self._site.endpoint.url}: the store was closed")
             if self._client is None:
                 self._client = await self._resources.enter_async_context(self._make_client())
             return self._client
