@@ -71,7 +71,7 @@ class LoopThread:
         self._check(coroutine)
         call = _Call(self._loop, coroutine)
         try:
-            while not call.wait(WAKE_S):
+            while not call.wait(WAKE_S) and self._thread.is_alive():
                 pass
         except BaseException:
             call.cancel()
@@ -144,7 +144,12 @@ class _Call(Generic[T]):
         self._coroutine = coroutine
         self._task: asyncio.Task[T] | None = None
         self._ended: concurrent.futures.Future[asyncio.Task[T]] = concurrent.futures.Future()
-        loop.call_soon_threadsafe(self._begin)
+        try:
+            loop.call_soon_threadsafe(self._begin)
+        except RuntimeError:
+            # Its loop is closed.
+            coroutine.close()
+            raise _closed_meanwhile() from None
 
     def wait(self, timeout_s: float) -> bool:
         """True if it has ended by then."""
@@ -157,11 +162,14 @@ class _Call(Generic[T]):
             self._loop.call_soon_threadsafe(self._cancel)
 
     def result(self) -> T:
-        """What it returned or raised; to be called once it has ended."""
+        """What it returned or raised; to be called once it has ended, or its loop."""
+        if not self._ended.done():
+            # It came behind the loop's last turn.
+            raise _closed_meanwhile()
         try:
             return self._ended.result().result()
         except asyncio.CancelledError:
-            raise LoaderError("this loader was closed meanwhile") from None
+            raise _closed_meanwhile() from None
         finally:
             # Its error holds the frames of whoever called this, and they hold this.
             self._ended = self._task = None  # type: ignore[assignment]
@@ -179,6 +187,10 @@ class _Call(Generic[T]):
         # Looked at, for asyncio complains of an error that nobody has seen, and an interrupted caller does not.
         _ = task.cancelled() or task.exception()
         self._ended.set_result(task)
+
+
+def _closed_meanwhile() -> LoaderError:
+    return LoaderError("this loader was closed meanwhile")
 
 
 async def _wind_up(end: _End, cleanup: Callable[[], Awaitable[None]]) -> None:

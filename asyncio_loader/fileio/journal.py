@@ -135,7 +135,7 @@ class UploadJournal:
         if not leftovers:
             return []
         path = str(self._path)
-        aborted = abort_through(client, leftovers, path) if client else abort_where_noted(leftovers, path)
+        aborted = abort_where_noted(leftovers, path) if client is None else abort_through(client, leftovers, path)
         try:
             self._note_ends(aborted)
         except FetchError as error:

@@ -118,6 +118,18 @@ class MultipartUpload:
                 _tell(self._listeners.on_open, self._id)
 
     async def _abort(self) -> None:
+        try:
+            await self._stop()
+            if self._id is not None:
+                await self._store.abort_upload(self._uri, self._id)
+        except BaseException:
+            if self._id is not None:
+                _tell(self._listeners.on_left, self._id)
+            raise
+        if self._id is not None:
+            _tell(self._listeners.on_end, self._id)
+
+    async def _stop(self) -> None:
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
@@ -126,15 +138,6 @@ class MultipartUpload:
             # No news any more, but asyncio complains of an error that nobody has looked at.
             _first_error(tasks)
         await self._await_creation()
-        if self._id is None:
-            return
-        upload_id, self._id = self._id, None
-        try:
-            await self._store.abort_upload(self._uri, upload_id)
-        except BaseException:
-            _tell(self._listeners.on_left, upload_id)
-            raise
-        _tell(self._listeners.on_end, upload_id)
 
     async def _put(
         self, upload_id: str, number: int, data: memoryview, when_sent: Callable[[memoryview], object] | None

@@ -272,6 +272,16 @@ def test_a_call_that_is_closed_over_says_so() -> None:
         loop_thread.run(close_and_wait())
 
 
+def test_a_call_that_comes_behind_the_loops_end_says_so() -> None:
+    loop_thread = LoopThread()
+    loop_thread.call(loop_thread._end.set)
+    loop_thread._thread.join()
+
+    with pytest.raises(LoaderError, match="closed meanwhile"):
+        loop_thread.run(answer(1))
+    loop_thread.close()
+
+
 def test_on_its_own_thread_a_call_is_refused_and_a_clean_up_is_started() -> None:
     loop_thread = LoopThread("its-name")
     refusals: list[LoaderError] = []

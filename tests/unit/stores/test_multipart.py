@@ -144,3 +144,24 @@ async def test_an_upload_that_cannot_be_aborted_is_left() -> None:
             await upload.abort()
 
     assert [act for act in store.acts if act in ("open", "end", "left")] == ["open", "left"]
+
+
+async def test_an_abort_that_is_cancelled_with_its_loop_leaves_the_upload() -> None:
+    store = Uploads()
+    upload = MultipartUpload(store, URI, 2, _listening(store))
+    await upload.send(DATA)
+    await asyncio.sleep(0)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_end_cancelled(upload))
+        await _wait_for(store, "stopping")
+        for task in asyncio.all_tasks():
+            if task.get_name() == f"{URI} (abort)":
+                task.cancel()
+        store.may_stop.set()
+
+    assert [act for act in store.acts if act in ("open", "abort", "end", "left")] == ["open", "left"]
+
+
+async def _end_cancelled(upload: MultipartUpload) -> None:
+    with pytest.raises(asyncio.CancelledError):
+        await upload.abort()
