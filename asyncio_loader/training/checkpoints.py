@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ _LOG = logging.getLogger(__name__)
 
 LAST_CHECKPOINT = "last_checkpoint"
 """File of the work directory with the URI or path of the last checkpoint: mmengine's tools look for it there."""
+
+_OUTDONE = "outdone_best_ckpts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,14 @@ class CheckpointPlan:
     filename: str
     best_metric: str | None = None
 
+    def regular_name(self, step: int) -> str:
+        """Name of a regular checkpoint."""
+        return self.filename.format(step)
+
+    def best_name(self, step: int) -> str:
+        """Name of a best checkpoint."""
+        return f"best_{self.best_metric}_{'epoch' if self.by_epoch else 'iter'}_{step}.pth"
+
 
 class CheckpointHook(Hook):  # type: ignore[misc]
     """Saves checkpoints of mmengine's format.
@@ -58,8 +69,11 @@ class CheckpointHook(Hook):  # type: ignore[misc]
     fails, the checkpoint is saved to the work directory instead, and training ends with an error that names it.
 
     What there is, is kept under mmengine's names in the message hub, so each can resume what the other saved:
-    ``last_ckpt``, ``keep_ckpt_ids``, ``best_score``, ``best_ckpt``. A run removes only what lies in its own
-    directories: one that was resumed from another run's checkpoints leaves those alone.
+    ``last_ckpt``, ``keep_ckpt_ids``, ``best_score``, ``best_ckpt``. A best checkpoint that was outdone stays until a
+    regular one is saved that names the new one, because the run may have to go on from one that names the old;
+    ``outdone_best_ckpts`` lists those that wait. A run removes only what its hub names and what lies in its own
+    directories: one that was resumed from another run's checkpoints leaves those alone, and a best checkpoint that was
+    saved after the one a run goes on from stays.
 
     Args:
         plan: what is saved.
@@ -89,6 +103,7 @@ class CheckpointHook(Hook):  # type: ignore[misc]
         if self._regular.holds(hub.get_info("last_ckpt")):
             self._kept = [int(step) for step in hub.get_info("keep_ckpt_ids", [])]
         self._remove_surplus()
+        self._remove_outdone(hub)
 
     def after_train_epoch(self, runner: Any) -> None:
         """Save a regular checkpoint if it is time. It raises LoaderError, see the class, and OSError."""
@@ -116,21 +131,24 @@ class CheckpointHook(Hook):  # type: ignore[misc]
         if score is None or not score > hub.get_info("best_score", -math.inf):
             return
         step = runner.epoch if self._plan.by_epoch else runner.iter
-        name = f"best_{self._plan.best_metric}_{'epoch' if self._plan.by_epoch else 'iter'}_{step}.pth"
+        name = self._plan.best_name(step)
         previous = hub.get_info("best_ckpt")
         hub.update_info("best_score", score)
         hub.update_info("best_ckpt", self._best.at(name))
+        if previous and previous != self._best.at(name):
+            hub.update_info(_OUTDONE, [*hub.get_info(_OUTDONE, []), previous])
         meta = {"epoch": runner.epoch, "iter": runner.iter}
         self._write(self._best, name, build_checkpoint(runner, dict(meta), is_resumable=False), is_last=False)
         runner.logger.info("best checkpoint, %s %.4f: %s", self._plan.best_metric, score, self._best.at(name))
         if self._last_step == step:
             # The evaluation came after it was saved. What is resumed from it has to know the best one.
             self._save_regular(runner, step, meta)
-        if self._best.holds(previous) and previous != self._best.at(name):
-            _remove(self._best, previous)
+        elif not self._plan.interval:
+            # No checkpoint to go on from names the old one.
+            self._remove_outdone(hub)
 
     def _save_regular(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
-        name = self._plan.filename.format(step)
+        name = self._plan.regular_name(step)
         if self._kept[-1:] != [step]:
             self._kept.append(step)
         # With those about to be removed: should the run end before that, the resumed one does it.
@@ -141,6 +159,7 @@ class CheckpointHook(Hook):  # type: ignore[misc]
         runner.logger.info("checkpoint: %s", self._regular.at(name))
         self._last_step = step
         self._remove_surplus()
+        self._remove_outdone(runner.message_hub)
 
     def _write(self, destination: Destination, name: str, checkpoint: dict[str, Any], *, is_last: bool) -> None:
         """Save a checkpoint; `is_last`: and note it as the one to resume from."""
@@ -160,7 +179,8 @@ class CheckpointHook(Hook):  # type: ignore[misc]
 
     def _rescue(self, name: str, checkpoint: dict[str, Any], failure: str) -> str:
         """Save what could not be uploaded to the work directory. Its path."""
-        path = str(self._work_dir / name)
+        # Absolute: the note of it may be read from another directory.
+        path = os.path.abspath(self._work_dir / name)
         try:
             with FileClient("disk").open(path, "wb") as file:
                 _save(checkpoint, file)
@@ -171,10 +191,17 @@ class CheckpointHook(Hook):  # type: ignore[misc]
     def _note_last(self, uri: str) -> None:
         FileClient("disk").put_text(uri, self._work_dir / LAST_CHECKPOINT)
 
+    def _remove_outdone(self, hub: Any) -> None:
+        for uri in hub.get_info(_OUTDONE, []):
+            if self._best.holds(uri) and uri != hub.get_info("best_ckpt"):
+                _remove(self._best, uri)
+        if hub.get_info(_OUTDONE):
+            hub.update_info(_OUTDONE, [])
+
     def _remove_surplus(self) -> None:
         surplus = len(self._kept) - (self._plan.keep_items or len(self._kept))
         for step in self._kept[: max(0, surplus)]:
-            _remove(self._regular, self._regular.at(self._plan.filename.format(step)))
+            _remove(self._regular, self._regular.at(self._plan.regular_name(step)))
         self._kept = self._kept[max(0, surplus) :]
 
 

@@ -256,3 +256,54 @@ def test_what_interrupts_a_write_comes_through_and_not_what_torch_says_of_it(tmp
 
     with pytest.raises(KeyboardInterrupt):
         case.go(None)
+
+
+def test_the_previous_best_stays_until_a_checkpoint_knows_the_new_one(tmp_path: Path) -> None:
+    case = Case(tmp_path, interval=2, best_metric="bbox_mAP")
+
+    case.go(0.1, 0.2)
+    assert case.done[-2:] == ["write epoch_2.pth", "remove best_bbox_mAP_epoch_1.pth"]
+    case.go(0.3)
+    # Should the run end here, epoch_2.pth is what it goes on from, and that names the best one of epoch 2.
+    assert case.done == ["write best_bbox_mAP_epoch_3.pth"]
+    assert case.saved("epoch_2.pth")["message_hub"]["runtime_info"]["best_ckpt"] == case.place.at(
+        "best_bbox_mAP_epoch_2.pth"
+    )
+    _ = case.done
+    case.go(None)
+
+    assert case.done == ["write epoch_4.pth", "remove best_bbox_mAP_epoch_2.pth"]
+
+
+def test_without_regular_checkpoints_the_previous_best_goes_at_once(tmp_path: Path) -> None:
+    case = Case(tmp_path, interval=None, best_metric="bbox_mAP")
+
+    case.go(0.1, 0.2)
+
+    assert case.done[-2:] == ["write best_bbox_mAP_epoch_2.pth", "remove best_bbox_mAP_epoch_1.pth"]
+
+
+def test_a_resumed_run_removes_the_best_ones_its_checkpoint_had_outdone(tmp_path: Path) -> None:
+    case = Case(tmp_path, best_metric="bbox_mAP")
+    hub = case.runner.message_hub
+    outdone = [case.place.at("best_bbox_mAP_epoch_1.pth"), "memory://checkpoints/other/best_bbox_mAP_epoch_2.pth"]
+    hub.update_info("outdone_best_ckpts", outdone)
+    hub.update_info("best_ckpt", case.place.at("best_bbox_mAP_epoch_3.pth"))
+
+    case.hook.before_train(case.runner)
+
+    assert case.done == ["remove best_bbox_mAP_epoch_1.pth"]
+    assert hub.get_info("outdone_best_ckpts") == []
+
+
+def test_the_note_of_a_rescued_checkpoint_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(tmp_path)
+    case.client.broken = {"write epoch_1.pth"}
+    monkeypatch.chdir(tmp_path)
+    plan = CheckpointPlan(by_epoch=True, interval=1, filename="epoch_{}.pth")
+    case.hook = CheckpointHook(plan, case.place, case.place, Path("run"))
+
+    with pytest.raises(LoaderError, match="the upload failed"):
+        case.go(None)
+
+    assert (tmp_path / "run" / LAST_CHECKPOINT).read_text() == str(tmp_path / "run" / "epoch_1.pth")
