@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import filecmp
+import logging
 import os
 import shutil
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,12 @@ from asyncio_loader.errors import LoaderError
 from asyncio_loader.training.destinations import Destination
 from asyncio_loader.training.out_dirs import OutDir
 
-__all__ = ["LogOutput", "LogShipment"]
+__all__ = ["LONGEST_LOG_NAME", "LogOutput", "LogShipment", "shipped"]
+
+_LOG = logging.getLogger(__name__)
+
+LONGEST_LOG_NAME = "20260101_000000/vis_data/20260101_000000.json"
+"""No file that mmengine makes in its log directory has a longer one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +41,8 @@ class LogOutput:
 
 class LogShipment:
     """Copies the log, the scalars and the config of one run, under the names they have in the work directory.
+
+    mmengine writes scalars and config twice, for its visualizers: what has the content of another file is not copied.
 
     Args:
         outputs: what is wanted, with the places.
@@ -74,27 +83,74 @@ class LogShipment:
         with self._lock:
             if self._is_sent:
                 return
-            sent = [path for output, place in self._outputs for path in self._copy(output, place)]
+            paths = [path for path in (self._config, *sorted(self._log_dir.rglob("*"))) if path.is_file()]
+            sent = [path for output, place in self._outputs for path in self._copy(paths, output, place)]
             self._is_sent = True
             if not all(output.keep_local for output, _ in self._outputs):
                 self._remove(sent)
 
-    def _copy(self, output: LogOutput, place: Destination) -> list[Path]:
-        paths = [path for path in (*sorted(self._log_dir.rglob("*")), self._config) if path.is_file()]
+    def _copy(self, paths: Sequence[Path], output: LogOutput, place: Destination) -> list[Path]:
+        """Those of the paths that are safe now."""
         paths = [path for path in paths if path.name.endswith(output.suffixes)]
+        copied: list[Path] = []
         for path in paths:
+            if any(path.suffix == other.suffix and filecmp.cmp(path, other, shallow=False) for other in copied):
+                continue
             name = path.relative_to(self._root).as_posix()
             try:
                 with path.open("rb") as source, place.open(name) as target:
                     shutil.copyfileobj(source, target)
             except (LoaderError, OSError) as error:
                 raise LoaderError(f"{place.at(name)}: the upload failed; the log stays as {path}: {error}") from error
+            copied.append(path)
         return paths
 
     def _remove(self, paths: list[Path]) -> None:
         for path in dict.fromkeys(paths):
-            path.unlink()
+            try:
+                path.unlink()
+            except OSError as error:
+                _LOG.warning("%s was copied, but could not be removed and stays: %s", path, error)
         for directory in sorted({path.parent for path in paths} - {self._root}, reverse=True):
             # Not empty: there is something in it that nobody wanted copied.
             with suppress(OSError):
                 directory.rmdir()
+
+
+@contextmanager
+def shipped(
+    shipment: LogShipment, logger: logging.Logger, before_kill: Callable[[Callable[[], None]], None] | None
+) -> Iterator[None]:
+    """Copy the log at the end of the block. Why the block ended is in the log; that is what it is copied for.
+
+    Args:
+        shipment: what is copied.
+        logger: the run's.
+        before_kill: is given `LogShipment.send`, if there is anything to do.
+
+    Raises:
+        LoaderError: a file could not be copied. Where the block ended with an error it is a warning instead, and the
+            block's own error goes on.
+    """
+    if before_kill and shipment:
+        before_kill(shipment.send)
+    try:
+        yield
+    except BaseException as error:
+        _log_end(logger, error)
+        try:
+            shipment.send()
+        except (LoaderError, OSError) as failure:
+            _LOG.warning("%s", failure)
+        raise
+    shipment.send()
+
+
+def _log_end(logger: logging.Logger, error: BaseException) -> None:
+    """Write to the log file alone: whoever called is told by the error itself."""
+    trace = None if isinstance(error, LoaderError | KeyboardInterrupt) else (type(error), error, error.__traceback__)
+    arguments = (type(error).__name__, error)
+    record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "training ended: %s: %s", arguments, trace)
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)

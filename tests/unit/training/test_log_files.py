@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from asyncio_loader.errors import AccessDenied, LoaderError
 from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.fileio.journal import UploadJournal
 from asyncio_loader.training.destinations import Destination
-from asyncio_loader.training.log_files import LogOutput, LogShipment
+from asyncio_loader.training.log_files import LogOutput, LogShipment, shipped
 from asyncio_loader.training.out_dirs import OutDir
 
 
@@ -130,3 +131,48 @@ def test_a_second_thread_waits_for_the_first(work_dir: Path, tmp_path: Path) -> 
         thread.join()
 
     assert files(tmp_path / "logs" / "run") == LOGS
+
+
+def test_what_mmengine_writes_twice_is_copied_once(work_dir: Path, tmp_path: Path) -> None:
+    directory = work_dir / "20260101_000000" / "vis_data"
+    (directory / "config.py").write_text("config.py")
+    (directory / "20260101_000000.json").write_text((directory / "scalars.json").read_text())
+
+    shipment(work_dir, (str(tmp_path / "logs"), False)).send()
+
+    names = {"20260101_000000/a.log", "20260101_000000/vis_data/20260101_000000.json", "config.py"}
+    assert files(tmp_path / "logs" / "run") == names
+    assert files(work_dir) == {"epoch_1.pth"}
+
+
+def test_what_cannot_be_removed_stays_and_is_said(
+    work_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "config.py":
+            raise PermissionError(13, "Permission denied", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+
+    shipment(work_dir, (str(tmp_path / "logs"), False)).send()
+
+    assert files(work_dir) == {"config.py", "epoch_1.pth"}
+    assert "config.py was copied, but could not be removed and stays" in caplog.text
+
+
+@pytest.mark.parametrize("failure", [LoaderError("no bucket"), PermissionError(13, "no")])
+def test_a_log_that_cannot_be_copied_does_not_hide_why_the_run_ended(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, work_dir: Path
+) -> None:
+    def refuse(self: LogShipment) -> None:
+        raise failure
+
+    monkeypatch.setattr(LogShipment, "send", refuse)
+
+    with pytest.raises(ZeroDivisionError), shipped(shipment(work_dir), logging.getLogger("run"), None):
+        raise ZeroDivisionError
+
+    assert str(failure) in caplog.text
