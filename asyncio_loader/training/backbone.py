@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
+from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.sections import Section
 from asyncio_loader.training.weights import BACKBONE_PREFIXES, backbone_prefixes, load_pretrained
 
@@ -70,8 +71,10 @@ class ResNetFPN(nn.Module):
         return self
 
 
-def build_backbone(backbone: Section, neck: Section, *, trusted: Sequence[str] = ()) -> ResNetFPN:
-    """The `backbone` and `neck` of a config. `trusted`: see `read_checkpoint`.
+def build_backbone(
+    backbone: Section, neck: Section, *, trusted: Sequence[str] = (), s3_client: FileClient | None = None
+) -> ResNetFPN:
+    """The `backbone` and `neck` of a config. `trusted`, `s3_client`: see `read_checkpoint`.
 
     Raises:
         ConfigError: a key or value that torchvision's ResNet or FPN has no counterpart for, or pretrained weights that
@@ -84,7 +87,7 @@ def build_backbone(backbone: Section, neck: Section, *, trusted: Sequence[str] =
         if frozen_stages > 4:
             raise backbone.error("frozen_stages", "must be from -1 (none) to 4 (all)")
         norm_eval = backbone.flag("norm_eval", True)
-        _load_weights(resnet, backbone, trusted)
+        _load_weights(resnet, backbone, trusted, s3_client)
         channels = [depth_channels * 2**stage for stage in stages]
         fpn, out_channels, level_count = _fpn(neck, channels)
     body = IntermediateLayerGetter(resnet, {f"layer{stage + 1}": str(i) for i, stage in enumerate(stages)})
@@ -152,7 +155,7 @@ def _stages(backbone: Section) -> list[int]:
     return list(stages)
 
 
-def _load_weights(resnet: nn.Module, backbone: Section, trusted: Sequence[str]) -> None:
+def _load_weights(resnet: nn.Module, backbone: Section, trusted: Sequence[str], s3_client: FileClient | None) -> None:
     backbone.fixed("say init_cfg=dict(type='Pretrained', checkpoint=…)", pretrained=None)
     if not backbone.has("init_cfg"):
         return
@@ -169,6 +172,7 @@ def _load_weights(resnet: nn.Module, backbone: Section, trusted: Sequence[str]) 
             must_have_prefix=has_prefix,
             path=init.at("checkpoint"),
             trusted=trusted,
+            s3_client=s3_client,
         )
 
 

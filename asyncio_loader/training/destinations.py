@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asyncio_loader.errors import AccessDenied, ConfigError
+from asyncio_loader.fileio.aws import AwsBackend
 from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.fileio.journal import UploadJournal
+from asyncio_loader.stores.s3.address import parse_object
 from asyncio_loader.training.out_dirs import OutDir, check_writable
 
 __all__ = ["Destination", "check_destinations"]
@@ -79,32 +81,40 @@ class Destination:
         return list(self.client.list_dir_or_file(self.directory, list_dir=False))
 
 
-def check_destinations(destinations: Iterable[Destination]) -> None:
-    """Find out before the first step that a bucket is not there, or a directory not writable.
+def check_destinations(destinations: Iterable[tuple[Destination, str | None]]) -> None:
+    """Find out before the first step that a bucket is not there, a directory not writable, or a key too long for S3.
 
     One HEAD per bucket. Where that is not allowed it says nothing about writing, so the run goes on.
+
+    Args:
+        destinations: each with the longest name of a file that it gets; None: it gets none.
 
     Raises:
         ConfigError: names all of the wrong ones.
         FetchError: no answer.
     """
     problems = []
-    for destination in destinations:
+    for destination, longest_name in destinations:
         try:
-            _check(destination)
+            _check(destination, longest_name)
         except ConfigError as error:
             problems.append(str(error))
     if problems:
         raise ConfigError("; ".join(dict.fromkeys(problems)))
 
 
-def _check(destination: Destination) -> None:
+def _check(destination: Destination, longest_name: str | None) -> None:
     out_dir = destination.out_dir
     if out_dir is None:
         return
     if out_dir.is_local:
         check_writable(Path(destination.directory), out_dir.key)
         return
+    if longest_name is not None and isinstance(out_dir.client.client, AwsBackend):
+        try:
+            parse_object(destination.at(longest_name))
+        except ConfigError as error:
+            raise ConfigError(f"{out_dir.key}: {error}") from error
     bucket = "/".join(out_dir.directory.split("/")[:3])
     try:
         is_there = out_dir.client.isdir(bucket)

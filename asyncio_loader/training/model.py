@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.backbone import ResNetFPN, build_backbone
 from asyncio_loader.training.roi import BoxHead, build_roi_head
 from asyncio_loader.training.rpn import ProposalNetwork, build_rpn
@@ -112,8 +113,10 @@ def _truth(target: Target) -> dict[str, Tensor]:
     return {"boxes": boxes[solid], "labels": labels[solid]}
 
 
-def build_model(model: Mapping[str, Any], *, trusted: Sequence[str] = ()) -> FasterRCNN:
-    """The `model` dict of a config. `trusted`: see `read_checkpoint`.
+def build_model(
+    model: Mapping[str, Any], *, trusted: Sequence[str] = (), s3_client: FileClient | None = None
+) -> FasterRCNN:
+    """The `model` dict of a config. `trusted`, `s3_client`: see `read_checkpoint`.
 
     Every key and value is either expressed exactly, or known to change nothing, or refused.
 
@@ -124,7 +127,9 @@ def build_model(model: Mapping[str, Any], *, trusted: Sequence[str] = ()) -> Fas
         section.choice("type", ["FasterRCNN"])
         section.fixed("weights go to model.backbone.init_cfg", pretrained=None, init_cfg=None)
         with section.section("train_cfg") as train, section.section("test_cfg") as test:
-            backbone = build_backbone(section.section("backbone"), section.section("neck"), trusted=trusted)
+            backbone = build_backbone(
+                section.section("backbone"), section.section("neck"), trusted=trusted, s3_client=s3_client
+            )
             proposal, test_rpn = train.section("rpn_proposal"), test.section("rpn")
             rpn = build_rpn(section.section("rpn_head"), train.section("rpn"), proposal, test_rpn, backbone)
             roi, rcnn = section.section("roi_head"), train.section("rcnn")

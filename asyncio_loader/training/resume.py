@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
-from asyncio_loader.errors import ConfigError
+from asyncio_loader.errors import AccessDenied, ConfigError
 from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.checkpoints import LAST_CHECKPOINT
 from asyncio_loader.training.destinations import Destination
+from asyncio_loader.training.naming import named
 
-__all__ = ["ResumableRunner", "find_last_checkpoint"]
+__all__ = ["ResumableRunner", "find_checkpoints", "find_last_checkpoint", "warn_of_earlier"]
 
 _LOG = logging.getLogger(__name__)
 
-_NEEDED = ("meta", "state_dict", "message_hub")
+_HUB = ("log_scalars", "runtime_info", "resumed_keys")
 # torch lists every key that does not fit, each in full.
 _SHOWN_CHARACTERS = 400
+_SHOWN_NAMES = 4
 
 
 class ResumableRunner(Runner):  # type: ignore[misc]
     """mmengine's Runner, with checkpoints read by a function instead of by mmengine's registry of URI schemes.
 
-    So nothing has to be registered for the process, and the weights of another model are refused, not skipped.
+    So nothing has to be registered for the process, and the weights of another model are refused, not skipped. Nor is
+    a checkpoint taken up that lacks the state of the schedule: the learning rate would be a wrong one, silently.
 
     Args:
         read: a checkpoint as a dict, from its URI or path; its errors come through.
+        resumed_by: what errors call the checkpoint: ``resume`` or ``resume_from``.
         options: the Runner's.
     """
 
-    def __init__(self, *, read: Callable[[str], dict[str, Any]], **options: Any) -> None:
+    def __init__(self, *, read: Callable[[str], dict[str, Any]], resumed_by: str, **options: Any) -> None:
         self._read = read
+        self._resumed_by = resumed_by
         super().__init__(**options)
 
     def load_checkpoint(self, filename: str, *_: object, **__: object) -> dict[str, Any]:
@@ -46,37 +53,58 @@ class ResumableRunner(Runner):  # type: ignore[misc]
             ConfigError: it is no checkpoint of a run, or of another model.
         """
         checkpoint = self._read(filename)
-        _check_resumable(filename, checkpoint)
+        name = f"{self._resumed_by}={filename!r}"
+        _check_resumable(name, checkpoint, self.param_schedulers)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        weights = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
+        weights = {key.removeprefix("module."): value for key, value in checkpoint["state_dict"].items()}
         try:
             self.model.load_state_dict(weights)
         except RuntimeError as error:
             said = textwrap.shorten(str(error), _SHOWN_CHARACTERS, placeholder=" …")
-            raise ConfigError(f"{filename}: its weights are not those of the config's model: {said}") from error
+            raise ConfigError(f"{name}: its weights are not those of the config's model: {said}") from error
         self.logger.info("resumed from %s", filename)
+        self._has_moments = "optimizer" in checkpoint
         return checkpoint
 
     def resume(self, filename: str, *arguments: Any, **options: Any) -> None:
         """See mmengine.
 
+        A checkpoint without an optimizer gives the learning rate all the same: the schedulers remember what they set.
+
         Raises:
-            ConfigError: as `load_checkpoint`, or the optimizer of the checkpoint is another one.
+            ConfigError: as `load_checkpoint`, or the optimizer of the checkpoint is another one; names the config.
+            FetchError: the checkpoint could not be had; names the config, too.
         """
-        try:
-            super().resume(filename, *arguments, **options)
-        except ConfigError:
-            raise
-        except ValueError as error:
-            # torch's optimizers: other parameter groups.
-            raise ConfigError(f"{filename}: its optimizer is not the config's: {error}") from error
+        with named(self.cfg.filename):
+            try:
+                super().resume(filename, *arguments, **options)
+                if not self._has_moments:
+                    self._take_up_rates()
+            except ConfigError:
+                raise
+            except ValueError as error:
+                # torch's optimizers: other parameter groups.
+                name = f"{self._resumed_by}={filename!r}"
+                raise ConfigError(f"{name}: its optimizer is not the config's: {error}") from error
+        if not self._has_moments:
+            self.logger.warning(
+                "%s has no optimizer: momentum and the like start anew, at the learning rate of the schedule", filename
+            )
+
+    def _take_up_rates(self) -> None:
+        # Each one multiplies what the groups have, so that the last to step knows what came of all. At the end of an
+        # epoch, when such runs save, those by epochs come after those by iterations.
+        schedulers = sorted(self.param_schedulers or (), key=lambda scheduler: scheduler.by_epoch)
+        for scheduler in schedulers:
+            for group, value in zip(self.optim_wrapper.param_groups, scheduler.get_last_value(), strict=True):
+                group[scheduler.param_name] = value
 
 
 def find_last_checkpoint(work_dir: Path, destination: Destination, filename: str) -> str | None:
     """The checkpoint that a run with this work directory goes on from.
 
-    It is the one that the file `LAST_CHECKPOINT` in the work directory names. Where there is no such file, as on
-    another machine, it is the one of most steps at the destination.
+    It is the one that the file `LAST_CHECKPOINT` in the work directory names, unless the destination has one of more
+    steps: then the run went on on another machine. Where there is no such file it is the one of most steps.
 
     Args:
         work_dir: of the run.
@@ -87,27 +115,112 @@ def find_last_checkpoint(work_dir: Path, destination: Destination, filename: str
         URI or path; None where there is none at all.
 
     Raises:
-        FetchError: the destination could not be looked at.
+        FetchError: the destination could not be looked at. With a note one that may not be listed is no error.
     """
+    noted = _read_note(work_dir, destination)
+    try:
+        found = find_checkpoints(destination, filename)
+    except AccessDenied:
+        if noted is None:
+            raise
+        return noted
+    newest = destination.at(found[-1][1]) if found else None
+    if noted is None:
+        if newest is None:
+            _LOG.info("nothing to resume in %s: starting anew", destination.directory)
+        return newest
+    match = _pattern(filename).fullmatch(noted.rpartition("/")[2])
+    # A file that lies elsewhere belongs to another run, and its steps are others.
+    is_own = destination.holds(noted) or os.path.dirname(noted) == os.path.abspath(work_dir)
+    if newest is not None and match and is_own and int(match[1]) < found[-1][0]:
+        _LOG.info("%s names %s, but the run went further: %s", work_dir / LAST_CHECKPOINT, noted, newest)
+        return newest
+    return noted
+
+
+def find_checkpoints(destination: Destination, filename: str) -> list[tuple[int, str]]:
+    """Steps and names of the regular checkpoints at a destination, in the order of the steps.
+
+    Raises:
+        FetchError: it could not be listed.
+    """
+    pattern = _pattern(filename)
+    return sorted((int(match[1]), name) for name in destination.names() if (match := pattern.fullmatch(name)))
+
+
+def warn_of_earlier(destination: Destination, filename: str) -> None:
+    """Say so where a run that starts anew writes to a directory with checkpoints of an earlier one.
+
+    Raises:
+        FetchError: the destination could not be looked at. One that may not be listed is no error.
+    """
+    try:
+        found = [name for _, name in find_checkpoints(destination, filename)]
+    except AccessDenied:
+        return
+    if found:
+        names = ", ".join(found if len(found) <= _SHOWN_NAMES else [*found[: _SHOWN_NAMES - 1], "…", found[-1]])
+        _LOG.warning(
+            "%s has %d checkpoints of an earlier run (%s), and this one starts anew: --resume would later go on from "
+            "the one of most steps, whoever wrote it; say --resume, remove them, or take another directory",
+            destination.directory,
+            len(found),
+            names,
+        )
+
+
+def _pattern(filename: str) -> re.Pattern[str]:
+    return re.compile(re.escape(filename).replace(r"\{\}", r"(\d+)"))
+
+
+def _read_note(work_dir: Path, destination: Destination) -> str | None:
+    """What the work directory says is the last checkpoint, if it is there."""
     note = work_dir / LAST_CHECKPOINT
-    if note.is_file():
-        uri = note.read_text(encoding="utf-8").strip()
-        client = destination.client if destination.holds(uri) else FileClient.infer_client(uri=uri)
-        if client.isfile(uri):
-            return uri
-        _LOG.warning("%s names %s, which is not there: looking in %s", note, uri, destination.directory)
-    pattern = re.compile(re.escape(filename).replace(r"\{\}", r"(\d+)"))
-    found = [(int(match[1]), name) for name in destination.names() if (match := pattern.fullmatch(name))]
-    if not found:
-        _LOG.info("nothing to resume in %s: starting anew", destination.directory)
+    if not note.is_file():
         return None
-    return destination.at(max(found)[1])
+    uri = note.read_text(encoding="utf-8").strip()
+    client = destination.client if destination.holds(uri) else FileClient.infer_client(uri=uri)
+    if client.isfile(uri):
+        return uri
+    _LOG.warning("%s names %s, which is not there: looking in %s", note, uri, destination.directory)
+    return None
 
 
-def _check_resumable(filename: str, checkpoint: dict[str, Any]) -> None:
-    missing = [key for key in _NEEDED if key not in checkpoint]
-    if missing or not {"epoch", "iter"} <= checkpoint["meta"].keys():
+def _check_resumable(name: str, checkpoint: dict[str, Any], schedulers: Sequence[object] | None) -> None:
+    """Refuse, in one line, what a run with these schedulers cannot go on from."""
+    problems = _damaged(checkpoint)
+    if problems:
         raise ConfigError(
-            f"{filename} is not a checkpoint that a run can go on from ({', '.join(missing) or 'counters'} missing): "
+            f"{name} is not a checkpoint that a run can go on from ({', '.join(problems)} missing or damaged): "
             "to start from its weights say load_from"
         )
+    states = checkpoint.get("param_schedulers")
+    if states is None and ("optimizer" not in checkpoint or schedulers):
+        raise ConfigError(
+            f"{name} is the best checkpoint of a run, or another one of weights alone: it has no param_schedulers, and "
+            "the learning rate would be a wrong one: to start from its weights say load_from"
+        )
+    if states is not None and (not _is_states(states) or len(states) != len(schedulers or ())):
+        raise ConfigError(f"{name}: its param_schedulers are not those of the config's lr_config")
+
+
+def _damaged(checkpoint: dict[str, Any]) -> list[str]:
+    meta, hub = checkpoint.get("meta"), checkpoint.get("message_hub")
+    counters = [meta.get(key) for key in ("epoch", "iter")] if isinstance(meta, Mapping) else [None]
+    has_hub = isinstance(hub, Mapping) and all(_is_dict(hub.get(key)) for key in _HUB)
+    is_sound = {
+        "meta": all(type(count) is int for count in counters),
+        "state_dict": _is_dict(checkpoint.get("state_dict")),
+        # In old files of mmengine it is the object itself.
+        "message_hub": has_hub or isinstance(hub, MessageHub),
+        "optimizer": _is_dict(checkpoint.get("optimizer", {})),
+    }
+    return [key for key, is_so in is_sound.items() if not is_so]
+
+
+def _is_dict(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def _is_states(value: object) -> bool:
+    return isinstance(value, list) and all(_is_dict(state) for state in value)

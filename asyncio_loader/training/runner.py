@@ -8,8 +8,8 @@ import multiprocessing
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,8 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
 
 from asyncio_loader.datasets.loader import Loader
-from asyncio_loader.errors import ConfigError, LoaderError
-from asyncio_loader.fileio.file_client import FileClient
+from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.journal import UploadJournal
 from asyncio_loader.stats import LoaderStats
 from asyncio_loader.training.checkpoints import CheckpointHook
@@ -27,11 +26,12 @@ from asyncio_loader.training.datasets import annotation_reader, build_dataset, b
 from asyncio_loader.training.destinations import Destination, check_destinations
 from asyncio_loader.training.evaluation import CocoMetric
 from asyncio_loader.training.hooks import EpochHook, ThroughputHook
-from asyncio_loader.training.log_files import LogShipment
+from asyncio_loader.training.log_files import LONGEST_LOG_NAME, LogShipment, shipped
 from asyncio_loader.training.loops import IterationLoop
 from asyncio_loader.training.model import FasterRCNN, build_model
+from asyncio_loader.training.naming import named
 from asyncio_loader.training.out_dirs import check_writable
-from asyncio_loader.training.resume import ResumableRunner, find_last_checkpoint
+from asyncio_loader.training.resume import ResumableRunner, find_last_checkpoint, warn_of_earlier
 from asyncio_loader.training.run_log import relay_log
 from asyncio_loader.training.translate import RunPlan, translate
 from asyncio_loader.training.weights import load_pretrained, read_checkpoint
@@ -79,9 +79,16 @@ class _Places:
     resumed: str | None
     resumed_by: str
 
-    def client_of(self, uri: str) -> FileClient | None:
-        """What the run reads its own checkpoints with; None for those of others."""
-        return self.regular.client if self.regular.holds(uri) else None
+    def read(self, uri: str, plan: RunPlan) -> dict[str, Any]:
+        """A checkpoint to go on from: the run's own are read by what writes them."""
+        client = self.regular.client if self.regular.holds(uri) else None
+        return read_checkpoint(
+            uri,
+            path=self.resumed_by,
+            trusted=plan.trusted_checkpoints,
+            client=client,
+            s3_client=plan.weights_client,
+        )
 
 
 @dataclass(slots=True)
@@ -101,6 +108,7 @@ def train(
     *,
     work_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    trusted: Sequence[str] = (),
     hooks: Sequence[Hook] = (),
     console: TextIO | None = None,
     before_kill: Callable[[Callable[[], None]], None] | None = None,
@@ -111,14 +119,17 @@ def train(
         config: from `load_config`.
         work_dir: checkpoints and logs go there. None: the config's `work_dir`, else ``work_dirs/<name of the config>``.
         resume: continue from the last checkpoint of this `work_dir`, if there is one; without a work directory, as on
-            another machine, from the newest one in the directory that `checkpoint_config.out_dir` makes.
+            another machine, from the one of most steps in the directory that `checkpoint_config.out_dir` makes.
+        trusted: places, besides the config's `trusted_checkpoints`, whose checkpoints may hold more than weights,
+            which can run code when read.
         hooks: mmengine hooks of yours.
         console: where log lines go besides the log file. None: standard output.
         before_kill: is given a function that copies the log, to be called from any thread before the process is ended
             in a way that does not unwind this function. Not called where the config wants no copies.
 
     Raises:
-        ConfigError: something in the config is wrong; names the config file, the dotted path and the value.
+        ConfigError: something in the config is wrong; names the config file, the dotted path and the value. So do all
+            errors before the first step.
         LoaderError: data could not be had, or results not be written; see `asyncio_loader.errors`. A checkpoint whose
             upload failed lies in the work directory then, and logs stay there; the message says so.
 
@@ -127,14 +138,14 @@ def train(
     """
     directory = Path(work_dir or config.get("work_dir") or Path("work_dirs", _stem(config)))
     with relay_log(logging.INFO) as relay, contextlib.ExitStack() as stack:
-        with _named(config.filename):
+        with named(config.filename):
             # First of all: it would be a pity to find out after the data has been read.
             check_writable(directory, "work_dir")
-            parts = _prepare(config.to_dict(), directory, resume, stack)
+            parts = _prepare(config, directory, resume, trusted, stack)
         runner = _build_runner(config, parts, hooks, console)
         stack.callback(_close_log, runner)
         relay.attach(runner.logger)
-        stack.enter_context(_shipped(_plan_shipment(config, parts, runner), runner, before_kill))
+        stack.enter_context(shipped(_plan_shipment(config, parts, runner), runner.logger, before_kill))
         start_s = time.monotonic()
         runner.train()
         losses = runner.message_hub.get_scalar("train/loss").data[0]
@@ -152,17 +163,27 @@ def _stem(config: Config) -> str:
     return Path(config.filename).stem if config.filename else "run"
 
 
-def _prepare(config: Mapping[str, Any], directory: Path, resume: bool, stack: contextlib.ExitStack) -> _Parts:
+def _config_name(config: Config, timestamp: str = "20260101_000000") -> str:
+    """As `Runner.dump_config` calls its file."""
+    return os.path.basename(config.filename) if config.filename else f"{timestamp}.py"
+
+
+def _prepare(
+    source: Config, directory: Path, resume: bool, trusted: Sequence[str], stack: contextlib.ExitStack
+) -> _Parts:
     """Everything that can be wrong with a config is found here, before the first step. Loaders close with `stack`."""
+    config: Mapping[str, Any] = source.to_dict()
     plan = translate(config)
+    plan = replace(plan, trusted_checkpoints=(*plan.trusted_checkpoints, *trusted))
     if "model" not in config:
         raise ConfigError("model is missing")
-    places = _find_places(plan, directory, resume)
+    places = _find_places(plan, directory, resume, _config_name(source))
     # The Runner seeds too, but only after the model has been given its first weights.
     set_random_seed(**plan.randomness)
-    model = build_model(config["model"], trusted=plan.trusted_checkpoints)
+    trusts, client = plan.trusted_checkpoints, plan.weights_client
+    model = build_model(config["model"], trusted=trusts, s3_client=client)
     if plan.load_from and not places.resumed:
-        load_pretrained(model, plan.load_from, path="load_from", trusted=plan.trusted_checkpoints)
+        load_pretrained(model, plan.load_from, path="load_from", trusted=trusts, s3_client=client)
     seed = plan.randomness["seed"]
     train_set = build_dataset(config, "train", seed=seed, batch_size=plan.batch_size)
     check_classes(train_set, model.class_count)
@@ -175,21 +196,24 @@ def _prepare(config: Mapping[str, Any], directory: Path, resume: bool, stack: co
     return _Parts(plan, places, model, train_loader, val_loader, metric)
 
 
-def _find_places(plan: RunPlan, directory: Path, resume: bool) -> _Places:
+def _find_places(plan: RunPlan, directory: Path, resume: bool, config_name: str) -> _Places:
     """Check where results go, clear up what a killed run left there, and find the checkpoint to go on from."""
     journal = UploadJournal(directory / "uploads.jsonl")
     regular = Destination.under(plan.checkpoint_dir, directory, journal)
     best = Destination.under(plan.best_dir, directory, journal)
     logs = [Destination.under(output.out_dir, directory, journal) for output in plan.logs]
-    check_destinations([regular, best, *logs])
+    longest = max(LONGEST_LOG_NAME, config_name, key=lambda name: len(name.encode()))
+    check_destinations([*zip((regular, best), plan.longest_names, strict=True), *((log, longest) for log in logs)])
     for upload in journal.abort_leftovers():
         _LOG.info("aborted an upload to %s that an earlier run left unfinished", upload.uri)
     places = _Places(directory, regular, best, logs, None, "resume_from")
+    filename = plan.checkpoints.filename if plan.checkpoints else _DEFAULT_FILENAMES[plan.schedule.by_epoch]
     if resume:
-        filename = plan.checkpoints.filename if plan.checkpoints else _DEFAULT_FILENAMES[plan.schedule.by_epoch]
         places.resumed, places.resumed_by = find_last_checkpoint(directory, regular, filename), "resume"
     if places.resumed is None and plan.is_resumed:
         places.resumed, places.resumed_by = plan.load_from, "resume_from"
+    if plan.checkpoints and plan.checkpoints.interval and not resume and not regular.holds(places.resumed):
+        warn_of_earlier(regular, filename)
     return places
 
 
@@ -200,9 +224,8 @@ def _build_runner(config: Config, parts: _Parts, hooks: Sequence[Hook], console:
     # mmengine's console handler keeps the stream that is standard output when it is made.
     with contextlib.redirect_stdout(console) if console else contextlib.nullcontext():
         return ResumableRunner(
-            read=lambda uri: read_checkpoint(
-                uri, path=places.resumed_by, trusted=plan.trusted_checkpoints, client=places.client_of(uri)
-            ),
+            read=lambda uri: places.read(uri, plan),
+            resumed_by=places.resumed_by,
             model=parts.model,
             work_dir=str(places.directory),
             train_dataloader=parts.train_loader,
@@ -234,39 +257,8 @@ def _default_hooks(plan: RunPlan, places: _Places) -> dict[str, Any]:
 
 def _plan_shipment(config: Config, parts: _Parts, runner: Runner) -> LogShipment:
     directory = parts.places.directory
-    # As `Runner.dump_config` calls it.
-    name = os.path.basename(config.filename) if config.filename else f"{runner.timestamp}.py"
     outputs = list(zip(parts.plan.logs, parts.places.logs, strict=True))
-    return LogShipment(outputs, directory, Path(runner.log_dir), directory / name)
-
-
-@contextlib.contextmanager
-def _shipped(
-    shipment: LogShipment, runner: Runner, before_kill: Callable[[Callable[[], None]], None] | None
-) -> Iterator[None]:
-    """Copy the log at the end of the block. Why the block ended is in the log; that is what it is copied for."""
-    if before_kill and shipment:
-        before_kill(shipment.send)
-    try:
-        yield
-    except BaseException as error:
-        _log_end(runner.logger, error)
-        try:
-            shipment.send()
-        except LoaderError as failure:
-            _LOG.warning("%s", failure)
-        raise
-    shipment.send()
-
-
-def _log_end(logger: logging.Logger, error: BaseException) -> None:
-    """Write to the log file alone: whoever called is told by the error itself."""
-    trace = None if isinstance(error, LoaderError | KeyboardInterrupt) else (type(error), error, error.__traceback__)
-    arguments = (type(error).__name__, error)
-    record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "training ended: %s: %s", arguments, trace)
-    for handler in logger.handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(record)
+    return LogShipment(outputs, directory, Path(runner.log_dir), directory / _config_name(config, runner.timestamp))
 
 
 def _process_settings(plan: RunPlan) -> dict[str, Any]:
@@ -286,11 +278,3 @@ def _close_log(runner: Runner) -> None:
     for handler in list(runner.logger.handlers):
         handler.close()
         runner.logger.removeHandler(handler)
-
-
-@contextlib.contextmanager
-def _named(filename: str | None) -> Iterator[None]:
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"{filename}: {error}" if filename else str(error)) from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.checkpoints import CheckpointPlan
 from asyncio_loader.training.log_files import LogOutput
 from asyncio_loader.training.out_dirs import OutDir, read_out_dir
@@ -40,6 +41,7 @@ class RunPlan:
         custom_hooks: mmengine's `custom_hooks`.
         load_from: checkpoint to start from, or to resume from.
         is_resumed: whether `load_from` is continued, optimizer and counters included.
+        weights_client: what reads weights of ``s3://`` URIs; None: the one with endpoint and keys of the environment.
         trusted_checkpoints: places whose checkpoints may hold more than weights; see `read_checkpoint`.
         log_level: of the run's logger.
         opencv_thread_count: threads within one OpenCV call.
@@ -59,6 +61,7 @@ class RunPlan:
     custom_hooks: list[dict[str, Any]]
     load_from: str | None
     is_resumed: bool
+    weights_client: FileClient | None
     trusted_checkpoints: tuple[str, ...]
     log_level: str
     opencv_thread_count: int
@@ -70,6 +73,15 @@ class RunPlan:
         limit = "max_epochs" if self.schedule.by_epoch else "max_iters"
         interval = self.val_interval or self.schedule.length
         return {limit: self.schedule.length, "val_interval": interval, "val_begin": self.val_begin}
+
+    @property
+    def longest_names(self) -> tuple[str | None, str | None]:
+        """Of a regular and of a best checkpoint; None where there is none."""
+        plan, length = self.checkpoints, self.schedule.length
+        return (
+            plan.regular_name(length) if plan and plan.interval else None,
+            plan.best_name(length) if plan and plan.best_metric else None,
+        )
 
 
 def translate(config: Mapping[str, Any]) -> RunPlan:
@@ -103,6 +115,7 @@ def translate(config: Mapping[str, Any]) -> RunPlan:
         custom_hooks=_read_custom_hooks(top),
         load_from=load_from,
         is_resumed=is_resumed,
+        weights_client=_read_weights_client(top),
         trusted_checkpoints=_read_texts(top, "trusted_checkpoints", ()),
         log_level=top.choice("log_level", _LEVELS, "INFO"),
         opencv_thread_count=top.count("opencv_num_threads", 0),
@@ -113,7 +126,7 @@ def translate(config: Mapping[str, Any]) -> RunPlan:
 def _read_out_dirs(top: Section) -> dict[str, OutDir]:
     """The `out_dir` of every section that has one, by the section's path. All that is wrong is said at once."""
     places = {path: top.take(path, None) for path in ("checkpoint_config", "evaluation")}
-    loggers = top.section("log_config", {}).take("hooks", [])
+    loggers = _read_loggers(top.section("log_config", {}))
     places |= {f"log_config.hooks[{place}]": values for place, values in enumerate(loggers)}
     out_dirs: dict[str, OutDir] = {}
     problems = []
@@ -162,7 +175,8 @@ def _read_checkpoints(top: Section, schedule: Schedule, best: str | None) -> Che
     with top.section("checkpoint_config") as section:
         if section.has("filename_tmpl"):
             filename = section.text("filename_tmpl")
-        if filename.replace("{}", "", 1).count("{") or "{}" not in filename or "/" in filename:
+        # Any other brace would fail, or vanish, when the name is made.
+        if "{}" not in filename or {"{", "}", "/"} & set(filename.replace("{}", "", 1)):
             raise section.error("filename_tmpl", "must be the name of a file with one {} for the steps")
         _check_unit(section, schedule)
         # The file `last_checkpoint` is there instead of a link, and always mmengine's own meta data. The last two have
@@ -187,7 +201,7 @@ def _read_logging(
     outputs = []
     with top.section("log_config", {}) as section:
         hook["interval"] = section.count("interval", 10, least=1)
-        for place, values in enumerate(section.take("hooks", [])):
+        for place, values in enumerate(_read_loggers(section)):
             with Section(values, f"log_config.hooks[{place}]") as logger:
                 logger.choice("type", ["TextLoggerHook"], why="this is the logger there is")
                 hook["interval"] = logger.count("interval", hook["interval"], least=1)
@@ -199,6 +213,13 @@ def _read_logging(
                     out_dir = out_dirs[logger.path]
                     outputs.append(LogOutput(out_dir=out_dir, keep_local=keep_local, suffixes=suffixes))
     return hook, tuple(outputs)
+
+
+def _read_loggers(section: Section) -> list[Any]:
+    hooks = section.take("hooks", None)
+    if hooks is not None and not isinstance(hooks, list | tuple):
+        raise section.error("hooks", "must be a list of dicts")
+    return list(hooks or ())
 
 
 def _read_texts(section: Section, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -245,6 +266,14 @@ def _read_start(top: Section) -> tuple[str | None, bool]:
         if top.has(key):
             return top.text(key), is_resumed
     return None, False
+
+
+def _read_weights_client(top: Section) -> FileClient | None:
+    """From the `file_client_args` at the top, the variable that configs of the dialect have for all their data."""
+    arguments = top.take("file_client_args", None)
+    if not isinstance(arguments, Mapping) or arguments.get("backend", arguments.get("prefix")) not in ("aws", "s3"):
+        return None
+    return FileClient(**arguments)
 
 
 def _refuse_foreign(top: Section) -> None:

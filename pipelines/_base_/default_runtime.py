@@ -5,6 +5,8 @@ dist_params = dict(backend="nccl")
 log_level = "INFO"
 load_from = None
 resume_from = None
+# Files and directories whose checkpoints may hold more than weights, which can run code when read.
+trusted_checkpoints = []
 workflow = [("train", 1)]
 # One thread per image: the loader already decodes on all cores.
 opencv_num_threads = 0

@@ -11,6 +11,7 @@ from torch import Tensor
 from asyncio_loader.checkpoint.reading import load_checkpoint
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.file_client import FileClient
+from asyncio_loader.training.naming import named
 
 __all__ = ["is_trusted", "read_checkpoint", "read_state_dict", "state_dict_of"]
 
@@ -18,7 +19,12 @@ _TENSOR_KEYS = ("state_dict", "model")
 
 
 def read_checkpoint(
-    uri: str, *, path: str = "checkpoint", trusted: Sequence[str] = (), client: FileClient | None = None
+    uri: str,
+    *,
+    path: str = "checkpoint",
+    trusted: Sequence[str] = (),
+    client: FileClient | None = None,
+    s3_client: FileClient | None = None,
 ) -> dict[str, Any]:
     """The whole content of a checkpoint, tensors on the CPU.
 
@@ -30,32 +36,40 @@ def read_checkpoint(
         uri: a local path or a URI that `FileClient` knows.
         path: what errors call it: the dotted path of the config key.
         trusted: places, see `is_trusted`, whose checkpoints may hold anything. Config key ``trusted_checkpoints``.
-        client: what opens it. None: the one for this URI, with endpoint and keys of the environment.
+        client: what opens it, whatever its URI.
+        s3_client: what opens it without a `client` if its URI is ``s3://``. None: endpoint and keys of the environment.
+            A run gives what the config's top-level `file_client_args` describe.
 
     Raises:
         ConfigError: there is no such file, it is no checkpoint, a damaged one, no dict, or holds what is not trusted;
             one line that begins with ``<path>='<uri>'``.
-        FetchError: the object could not be had.
+        FetchError: the object could not be had; begins likewise.
 
     Blocks; as to threads see `load_checkpoint`.
     """
     if "://" not in uri and not os.path.isfile(uri):
         raise ConfigError(f"{path}={uri!r}: no such file")
-    with (client or FileClient.infer_client(uri=uri)).open(uri, "rb") as file:
+    if client is None and s3_client is not None and FileClient.parse_uri_prefix(uri) == "s3":
+        client = s3_client
+    name = f"{path}={uri!r}"
+    with named(name), (client or FileClient.infer_client(uri=uri)).open(uri, "rb") as file:
         values = load_checkpoint(
             file,
-            f"{path}={uri!r}",
+            name,
             may_run_code=is_trusted(uri, trusted),
-            advice="say so with the config key trusted_checkpoints=[<its directory>]",
+            advice="say so with --trust <its directory>, or with the config key trusted_checkpoints=[…]",
         )
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{path}={uri!r} holds no dict but something of type {type(values).__name__}")
+        raise ConfigError(f"{name} holds no dict but something of type {type(values).__name__}")
     return dict(values)
 
 
-def read_state_dict(checkpoint: str, *, path: str = "checkpoint", trusted: Sequence[str] = ()) -> dict[str, Tensor]:
+def read_state_dict(
+    checkpoint: str, *, path: str = "checkpoint", trusted: Sequence[str] = (), s3_client: FileClient | None = None
+) -> dict[str, Tensor]:
     """The tensors of a checkpoint, by the names in the file. Arguments and errors are those of `read_checkpoint`."""
-    return state_dict_of(read_checkpoint(checkpoint, path=path, trusted=trusted), f"{path}={checkpoint!r}")
+    values = read_checkpoint(checkpoint, path=path, trusted=trusted, s3_client=s3_client)
+    return state_dict_of(values, f"{path}={checkpoint!r}")
 
 
 def state_dict_of(values: Mapping[str, Any], name: str) -> dict[str, Tensor]:

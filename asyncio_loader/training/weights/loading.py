@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.weights.checkpoint import read_state_dict
 from asyncio_loader.training.weights.dialects import Weight, translate
 from asyncio_loader.training.weights.location import locate
@@ -37,6 +38,7 @@ def load_pretrained(
     must_have_prefix: bool = False,
     path: str = "checkpoint",
     trusted: Sequence[str] = (),
+    s3_client: FileClient | None = None,
 ) -> None:
     """Load what fits of a checkpoint into a module, and log by name what does not.
 
@@ -50,7 +52,7 @@ def load_pretrained(
             taken.
         must_have_prefix: refuse a file in which none occurs.
         path: what errors call the checkpoint: the dotted path of the config key.
-        trusted: see `read_checkpoint`.
+        trusted, s3_client: see `read_checkpoint`.
 
     Raises:
         ConfigError: the file is missing, no weights, not trusted, needs a download, or nothing of it fits; one line
@@ -58,7 +60,8 @@ def load_pretrained(
         FetchError: the object could not be had.
     """
     name = f"{path}={checkpoint!r}"
-    weights = translate(read_state_dict(locate(checkpoint, path=path), path=path, trusted=trusted))
+    uri = locate(checkpoint, path=path)
+    weights = translate(read_state_dict(uri, path=path, trusted=trusted, s3_client=s3_client))
     chosen = _select(weights, prefixes)
     if chosen is None and must_have_prefix:
         raise ConfigError(f"{name} has no tensor under the prefix {prefixes[-1]!r}, only such as {_sample(weights)}")

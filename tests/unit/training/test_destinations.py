@@ -84,7 +84,7 @@ def remote(answer: bool | Exception, key: str, tmp_path: Path) -> tuple[Destinat
 def test_it_is_the_bucket_that_is_asked_for(tmp_path: Path) -> None:
     place, client = remote(True, "a.out_dir", tmp_path)
 
-    check_destinations([place])
+    check_destinations([(place, None)])
 
     assert client.asked == ["s3://bucket"]
 
@@ -92,7 +92,7 @@ def test_it_is_the_bucket_that_is_asked_for(tmp_path: Path) -> None:
 def test_who_may_not_look_may_still_write(tmp_path: Path) -> None:
     place, _ = remote(AccessDenied("no"), "a.out_dir", tmp_path)
 
-    check_destinations([place])
+    check_destinations([(place, None)])
 
 
 def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
@@ -101,8 +101,17 @@ def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
     places = [remote(False, key, tmp_path)[0] for key in ("a.out_dir", "b.out_dir")]
 
     with pytest.raises(ConfigError) as caught:
-        check_destinations([*places, local])
+        check_destinations([(place, None) for place in (*places, local)])
 
     said = str(caught.value)
     assert "a.out_dir='s3://bucket/deep/ckpt': there is no bucket s3://bucket; b.out_dir=" in said
     assert "file is not a directory" in said
+
+
+def test_a_key_that_would_be_too_long_for_s3_is_found_before_anything_is_asked(tmp_path: Path) -> None:
+    place = destination(f"s3://bucket/{'k' * 1000}", tmp_path / "run")
+
+    with pytest.raises(
+        ConfigError, match=r"^checkpoint_config\.out_dir: s3://.*/run/best_bbox_mAP_epoch_12\.pth: .* 102"
+    ):
+        check_destinations([(place, "best_bbox_mAP_epoch_12.pth")])

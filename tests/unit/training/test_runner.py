@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from mmengine.hooks import Hook
 
 from asyncio_loader.config import load_config
 from asyncio_loader.errors import ConfigError
@@ -100,3 +102,110 @@ def test_a_work_dir_that_cannot_be_one_is_said_before_anything_is_read(tmp_path:
 
     with pytest.raises(ConfigError, match=r"work_dir .*file.* is not a directory"):
         run({}, tmp_path / "file" / below)
+
+
+class Rates(Hook):  # type: ignore[misc]
+    """Learning rate of each step."""
+
+    # Before the schedulers.
+    priority = "NORMAL"
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def after_train_iter(self, runner: Any, *_: Any, **__: Any) -> None:
+        self.values.append(runner.optim_wrapper.get_lr()["lr"][0])
+
+
+@pytest.fixture
+def epochs(options: dict[str, Any]) -> dict[str, Any]:
+    """Five epochs of two steps: a warm-up by iterations over steps by epochs, checkpoints without the optimizer."""
+    values = {
+        **options,
+        "runner": {"type": "EpochBasedRunner", "max_epochs": 5, "_delete_": True},
+        "optimizer": {"type": "SGD", "lr": 0.001, "momentum": 0.9, "_delete_": True},
+        "lr_config": {"policy": "step", "step": [2, 4], "warmup": "linear", "warmup_iters": 3, "_delete_": True},
+    }
+    values |= {"checkpoint_config": {"interval": 1, "save_optimizer": False, "out_dir": None, "max_keep_ckpts": -1}}
+    return values
+
+
+def rates(options: dict[str, Any], work_dir: Path) -> list[float]:
+    hook = Rates()
+    run(options, work_dir, hooks=[hook])
+    return hook.values
+
+
+@pytest.mark.parametrize("has_optimizer", [False, True])
+def test_a_resume_has_the_learning_rates_of_a_run_in_one_go(
+    epochs: dict[str, Any], tmp_path: Path, has_optimizer: bool
+) -> None:
+    epochs["checkpoint_config.save_optimizer"] = has_optimizer
+    whole = rates(epochs, tmp_path / "whole")
+
+    for epoch in (1, 3):
+        start = str(tmp_path / "whole" / f"epoch_{epoch}.pth")
+        resumed = rates({**epochs, "resume_from": start}, tmp_path / f"from_{epoch}")
+
+        assert resumed == pytest.approx(whole[2 * epoch :])
+        (log,) = (tmp_path / f"from_{epoch}").glob("*/*.log")
+        warnings = [line for line in log.read_text().splitlines() if "has no optimizer" in line]
+        assert len(warnings) == (not has_optimizer)
+
+
+def test_a_resume_by_iterations_has_them_too(epochs: dict[str, Any], tmp_path: Path) -> None:
+    epochs["runner"] = {"type": "IterBasedRunner", "max_iters": 8, "_delete_": True}
+    epochs["lr_config"] |= {"by_epoch": False, "step": [4, 6]}
+    whole = rates(epochs, tmp_path / "whole")
+
+    resumed = rates({**epochs, "resume_from": str(tmp_path / "whole" / "iter_5.pth")}, tmp_path / "resumed")
+
+    assert resumed == pytest.approx(whole[5:])
+
+
+@pytest.mark.parametrize("damage", ["best", "page", "none"])
+def test_what_cannot_be_resumed_is_one_line_with_config_and_key(
+    epochs: dict[str, Any], tmp_path: Path, damage: str
+) -> None:
+    start = tmp_path / "start.pth"
+    if damage == "best":
+        run({**epochs, "runner.max_epochs": 1}, tmp_path / "first")
+        values = torch.load(tmp_path / "first" / "epoch_1.pth", weights_only=False)
+        del values["param_schedulers"]
+        torch.save(values, start)
+    elif damage == "page":
+        start.write_text("<html>")
+
+    with pytest.raises(ConfigError) as caught:
+        run({**epochs, "resume_from": str(start)}, tmp_path / "run")
+
+    assert str(caught.value).startswith(f"{BASE}: resume_from='{start}'")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_new_run_over_an_old_one_is_warned(epochs: dict[str, Any], tmp_path: Path, resume: bool) -> None:
+    run({**epochs, "runner.max_epochs": 1}, tmp_path)
+
+    console = io.StringIO()
+    train(load_config(BASE, epochs), work_dir=tmp_path, console=console, resume=resume)
+
+    assert ("1 checkpoints of an earlier run (epoch_1.pth)" in console.getvalue()) is (not resume)
+
+
+def test_places_may_be_trusted_by_argument(options: dict[str, Any], tmp_path: Path) -> None:
+    torch.save({"state_dict": {"x": torch.zeros(1)}, "where": tmp_path}, tmp_path / "theirs.pth")
+    options["load_from"] = str(tmp_path / "theirs.pth")
+
+    with pytest.raises(ConfigError, match=r"say so with --trust"):
+        run(options, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"none of its 1 tensors fits"):
+        run(options, tmp_path / "run", trusted=[str(tmp_path)])
+
+
+def test_what_mmengine_writes_twice_is_shipped_once(options: dict[str, Any], tmp_path: Path) -> None:
+    run({**options, "log_config.hooks.0.out_dir": str(tmp_path / "logs")}, tmp_path / "run")
+
+    names = sorted(path.name for path in (tmp_path / "logs").rglob("*.*"))
+    (log,) = (tmp_path / "run").glob("*/*.log")
+    assert names == [f"{log.stem}.json", log.name, BASE.name]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.checkpoints import CheckpointPlan
 from asyncio_loader.training.translate import RunPlan, translate
 
@@ -166,6 +167,9 @@ def test_variables_of_the_user_pass() -> None:
         ({"checkpoint_config": {"max_keep_ckpts": 0}}, "checkpoint_config.max_keep_ckpts=0 must be"),
         ({"checkpoint_config": {"filename_tmpl": "last.pth"}}, "checkpoint_config.filename_tmpl='last.pth' must be"),
         ({"checkpoint_config": {"filename_tmpl": "{}_{}.pth"}}, "checkpoint_config.filename_tmpl='{}_{}.pth' must be"),
+        ({"checkpoint_config": {"filename_tmpl": "e_{}}.pth"}}, "checkpoint_config.filename_tmpl='e_{}}.pth' must be"),
+        ({"log_config": {"hooks": {"type": "TextLoggerHook"}}}, "log_config.hooks={'type': 'TextLoggerHook'} must be"),
+        ({"file_client_args": {"backend": "aws", "endpoint": "x"}}, "file_client_args: backend 'aws' has no option"),
         (
             {"log_config": {"hooks": [{"type": "TextLoggerHook", "file_client_args": {"backend": "aws"}}]}},
             "log_config.hooks[0].file_client_args: there is no out_dir",
@@ -181,3 +185,26 @@ def test_variables_of_the_user_pass() -> None:
 )
 def test_what_is_wrong_is_named_by_its_path(changes: dict[str, Any], start: str) -> None:
     assert refusal(**changes).startswith(start)
+
+
+def test_hooks_of_the_log_may_be_none() -> None:
+    assert plan(log_config={"hooks": None}).logs == ()
+
+
+@pytest.mark.parametrize("name", [{"backend": "aws"}, {"backend": "s3"}, {"prefix": "s3"}])
+def test_weights_are_read_with_the_storage_of_all_the_data(name: dict[str, str]) -> None:
+    arguments = {**name, "endpoint_url": "http://127.0.0.1:9"}
+
+    assert plan(file_client_args=arguments).weights_client is FileClient(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [None, {"backend": "disk"}, {"backend": "petrel", "x": 1}, "mine", {}])
+def test_weights_are_else_read_with_the_environment(arguments: object) -> None:
+    assert plan(file_client_args=arguments).weights_client is None
+
+
+def test_the_longest_names_are_those_of_the_last_step() -> None:
+    translated = plan(evaluation={"save_best": "auto"})
+
+    assert translated.longest_names == ("epoch_12.pth", "best_bbox_mAP_epoch_12.pth")
+    assert plan(checkpoint_config=None).longest_names == (None, None)

@@ -181,7 +181,7 @@ def test_an_object_that_fails_while_it_is_read_is_a_fetch_error(
     monkeypatch.setattr(FileClient, "_prefixes", dict(FileClient._prefixes))
     FileClient.register_backend("torn", torn_backend(content, ConnectionLost("reset")), prefixes="torn")
 
-    with pytest.raises(ConnectionLost, match=r"^reset$"):
+    with pytest.raises(ConnectionLost, match=r"^checkpoint='torn://a.pth': reset$"):
         read_checkpoint("torn://a.pth")
 
 
@@ -221,7 +221,7 @@ def test_what_could_run_code_is_refused_with_the_decision_to_take(is_zip: bool, 
 
     assert message == (
         " holds 'posix.mkdir', and reading it could run code: if you trust everybody who can write there, say so with "
-        "the config key trusted_checkpoints=[<its directory>]"
+        "--trust <its directory>, or with the config key trusted_checkpoints=[…]"
     )
     assert not marker.exists()
 
@@ -304,3 +304,22 @@ def test_a_dict_of_something_else_than_tensors_is_refused(values: object, found:
         read_state_dict(uri)
 
     assert str(caught.value) == f"checkpoint={uri!r} holds no dict of tensors{found}"
+
+
+def test_a_uri_without_a_bucket_is_said_with_the_key() -> None:
+    with pytest.raises(ConfigError, match=r"^load_from='s3://': 's3://' names no bucket"):
+        read_checkpoint("s3://", path="load_from")
+
+
+def test_an_error_of_the_store_keeps_what_it_knows(moto_environ: MotoServer) -> None:
+    with pytest.raises(ObjectNotFound, match=r"^load_from='s3://no-such-bucket/a.pth': s3://no-such") as caught:
+        read_checkpoint("s3://no-such-bucket/a.pth", path="load_from")
+
+    assert caught.value.key == "s3://no-such-bucket/a.pth"
+    assert caught.value.attempts == 1
+
+
+def test_the_client_of_s3_is_for_s3_alone(tmp_path: Path) -> None:
+    uri = save(tmp_path, {"a": torch.ones(1)})
+
+    assert read_checkpoint(uri, s3_client=FileClient("aws"))["a"].equal(torch.ones(1))
