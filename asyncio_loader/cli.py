@@ -11,9 +11,10 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import NoReturn
 
 from asyncio_loader import __version__
@@ -21,7 +22,9 @@ from asyncio_loader.errors import ConfigError, LoaderError
 
 __all__ = ["main"]
 
-_OK, _FAILED, _BAD_USAGE, _INTERRUPTED = 0, 1, 2, 130
+_OK, _FAILED, _BAD_USAGE = 0, 1, 2
+# What shells say of a process that a signal ended: 128 and the signal's number.
+_ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 
 # A backward pass or a matrix product cannot be interrupted; on a CPU it may take seconds.
 _PATIENCE_S = 1.5
@@ -37,23 +40,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; `argv=None`: the process's own.
 
     Returns:
-        Exit code: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted. What the loader expects to go wrong
+        Exit code: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted, 143 terminated (SIGTERM unwinds all
+        as Ctrl-C does: schedulers of batch jobs and containers end a run that way). What the loader expects to go wrong
         is one line on standard error (and a traceback with ``--debug``), and so is what the file system refuses; an
         error it does not expect keeps its traceback, because it is a bug.
     """
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
-        with _InterruptDeadline() as deadline:
+        with _terminable(), _InterruptDeadline() as deadline:
             arguments.before_kill = deadline.before_end
             return command(arguments)
-    except KeyboardInterrupt:
-        _say("interrupted")
+    except KeyboardInterrupt as error:
+        code, said = _ENDS[signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT]
+        _say(said)
         if argv is None:
             # All of ours is closed. Python would spend another second on taking torch apart.
             sys.stdout.flush()
-            os._exit(_INTERRUPTED)
-        return _INTERRUPTED
+            os._exit(code)
+        return code
     except LoaderError as error:
         if arguments.debug:
             raise
@@ -71,6 +76,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _say(f"error: this needs {error.name}: pip install 'asyncio-loader[{extra}]'")
         return _BAD_USAGE
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, raised in the main thread. A kind of Ctrl-C, so that everything unwinds as it does then."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Have SIGTERM raise `Terminated`, the first time. Main thread only; a signal that is ignored stays ignored."""
+    before = signal.getsignal(signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    # None: a handler that is not Python's, which could not be put back.
+    if not is_main or before in (signal.SIG_IGN, None):
+        yield
+        return
+    signals: list[int] = []
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        # A second one must not end the copying of the log, which the first one began; the deadline sees to its end.
+        if len(signals) == 1:
+            raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _describe(error: OSError) -> str:
@@ -125,6 +158,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         help="override entries of the config: data.samples_per_gpu=4 'data.train.pipeline.2.img_scale=(640,480)'",
     )
     parser.add_argument("--resume", action="store_true", help="continue from this run's last checkpoint")
+    _add_trust(parser)
     parser.set_defaults(command=_train)
 
 
@@ -132,6 +166,11 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="checkpoint of this project, torchvision or mmdet")
     parser.add_argument("target", metavar="DST", help="file to write; replaced if it is there")
     parser.add_argument("--to", choices=["mmdet", "torchvision"], required=True, help="whose names and layout")
+    _add_trust(parser)
+    parser.set_defaults(command=_convert)
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",
         action="append",
@@ -139,7 +178,6 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
         metavar="PLACE",
         help="a file or directory whose checkpoints may hold more than weights, which can run code when read",
     )
-    parser.set_defaults(command=_convert)
 
 
 def _count(text: str) -> int:
@@ -163,7 +201,13 @@ def _train(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, parse_cfg_options(arguments.cfg_options))
     from asyncio_loader.training.runner import train
 
-    train(config, work_dir=arguments.work_dir, resume=arguments.resume, before_kill=arguments.before_kill)
+    train(
+        config,
+        work_dir=arguments.work_dir,
+        resume=arguments.resume,
+        trusted=arguments.trust,
+        before_kill=arguments.before_kill,
+    )
     return _OK
 
 
@@ -185,9 +229,9 @@ def _let_idle_threads_sleep() -> None:
 
 
 class _InterruptDeadline:
-    """Ends the process if an interrupt has not ended it by itself `_PATIENCE_S` later.
+    """Ends the process if an interrupt or SIGTERM has not ended it by itself `_PATIENCE_S` later.
 
-    Python delivers a Ctrl-C between two of its own instructions, so a long native call would hold it up. The signal
+    Python delivers a signal between two of its own instructions, so a long native call would hold it up. It
     is seen here by its wake-up byte, in a thread that no native call stops. Main thread only; elsewhere a no-op.
     """
 
@@ -221,15 +265,16 @@ class _InterruptDeadline:
 
 
 def _watch(reading: int, last_acts: list[Callable[[], None]]) -> None:
-    """Wait for an interrupt, then for the end of the pipe. Other signals pass."""
+    """Wait for a signal that ends, then for the end of the pipe. Other signals pass."""
     while signals := os.read(reading, 1):
-        if signals[0] == signal.SIGINT:
+        if signals[0] in _ENDS:
             ready, _, _ = select.select([reading], [], [], _PATIENCE_S)
             if not ready:
-                _die(last_acts)
+                _die(signal.Signals(signals[0]), last_acts)
 
 
-def _die(last_acts: list[Callable[[], None]]) -> NoReturn:
+def _die(reason: signal.Signals, last_acts: list[Callable[[], None]]) -> NoReturn:
+    code, said_first = _ENDS[reason]
     said: list[str] = []
 
     def act() -> None:
@@ -245,5 +290,5 @@ def _die(last_acts: list[Callable[[], None]]) -> NoReturn:
     thread.join(_LAST_ACTS_S)
     if thread.is_alive():
         said.append(" (there was no time to copy the log: it stays where it is)")
-    os.write(sys.stderr.fileno(), f"asyncio-loader: interrupted{''.join(said)}\n".encode())
-    os._exit(_INTERRUPTED)
+    os.write(sys.stderr.fileno(), f"asyncio-loader: {said_first}{''.join(said)}\n".encode())
+    os._exit(code)

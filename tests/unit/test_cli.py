@@ -4,9 +4,11 @@ import argparse
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,10 +72,13 @@ def test_what_the_arguments_say_reaches_the_command(monkeypatch: pytest.MonkeyPa
         seen.append(arguments)
         return 0
 
-    assert train_with(monkeypatch, command, "--work-dir", "w", "--cfg-options", "a=1", "b.c=2", "--resume") == 0
+    assert (
+        train_with(monkeypatch, command, "--work-dir", "w", "--cfg-options", "a=1", "b.c=2", "--resume", "--trust", "d")
+        == 0
+    )
     (arguments,) = seen
     assert (arguments.config, arguments.work_dir) == (Path("config.py"), Path("w"))
-    assert (arguments.cfg_options, arguments.resume) == (["a=1", "b.c=2"], True)
+    assert (arguments.cfg_options, arguments.resume, arguments.trust) == (["a=1", "b.c=2"], True, ["d"])
 
 
 @pytest.mark.parametrize(
@@ -113,25 +118,83 @@ def test_an_interrupt_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr().err == "asyncio-loader: interrupted\n"
 
 
-def test_an_interrupt_ends_even_a_native_call_that_takes_no_notice() -> None:
-    code = (
+def test_sigterm_unwinds_and_is_one_line_and_143(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unwound: list[str] = []
+
+    def command(arguments: argparse.Namespace) -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            # What it interrupts is unwound in peace.
+            signal.raise_signal(signal.SIGTERM)
+            unwound.append("whole")
+        return 0
+
+    assert train_with(monkeypatch, command) == 143
+    assert capsys.readouterr().err == "asyncio-loader: terminated\n"
+    assert unwound == ["whole"]
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN, lambda number, frame: None])
+def test_the_handler_of_sigterm_is_put_back(monkeypatch: pytest.MonkeyPatch, handler: Any) -> None:
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        assert train_with(monkeypatch, lambda arguments: 0) == 0
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_process_that_ignores_sigterm_goes_on_doing_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def command(arguments: argparse.Namespace) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    try:
+        assert train_with(monkeypatch, command) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_in_another_thread_signals_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(train_with(monkeypatch, lambda arguments: 0)))
+
+    thread.start()
+    thread.join()
+
+    assert codes == [0]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_even_a_native_call_that_takes_no_notice(number: signal.Signals, code: int, said: str) -> None:
+    program = (
         "import hashlib, signal, sys\n"
         "from asyncio_loader import cli\n"
         "def stuck(arguments):\n"
+        "    for number in (signal.SIGINT, signal.SIGTERM):\n"
+        # Else one that comes before the call would be taken notice of.
+        "        signal.signal(number, lambda number, frame: None)\n"
         "    print('ready', flush=True)\n"
         "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 10**9)\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "cli._train = stuck\n"
         "sys.exit(cli.main(['train', 'c.py']))\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         start_s = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=30)
 
-    assert (process.returncode, errors) == (130, b"asyncio-loader: interrupted\n")
+    assert (process.returncode, errors) == (code, f"asyncio-loader: {said}\n".encode())
     # It promises 2; a busy machine may take longer to notice.
     assert time.monotonic() - start_s < 6
 
@@ -153,6 +216,9 @@ def test_before_a_stuck_process_is_ended_the_log_is_copied(act: str, said: str) 
         f"    {act}\n"
         "def stuck(arguments):\n"
         "    arguments.before_kill(act)\n"
+        "    for number in (signal.SIGINT, signal.SIGTERM):\n"
+        # Else one that comes before the call would be taken notice of.
+        "        signal.signal(number, lambda number, frame: None)\n"
         "    print('ready', flush=True)\n"
         "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 10**9)\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
