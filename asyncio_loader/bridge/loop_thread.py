@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import os
 import threading
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -60,7 +61,7 @@ class LoopThread:
         """Run a coroutine on the loop and block until it is done.
 
         What it raises is raised here. When the wait is interrupted (KeyboardInterrupt), the coroutine is cancelled, and
-        for up to a second its end is awaited: its clean-up counts. A second interrupt gets through at once.
+        for up to a second its end is awaited: its clean-up counts. A second interrupt gets through.
 
         Raises:
             LoaderError: it is closed, before or meanwhile; or this is the loop's own thread, or a forked child.
@@ -75,7 +76,9 @@ class LoopThread:
                 pass
         except BaseException:
             call.cancel()
-            call.wait(_CLEAN_UP_S)
+            until_s = time.monotonic() + _CLEAN_UP_S
+            while not call.wait(min(WAKE_S, _CLEAN_UP_S)) and time.monotonic() < until_s:
+                pass
             raise
         return call.result()
 
