@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +31,7 @@ from tests.e2e.test_train import BASE, SMALL, one_torch_thread
 __all__ = ["one_torch_thread"]
 
 BUCKET = "s3://train-outputs"
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass
@@ -222,3 +228,66 @@ def test_an_endpoint_of_the_section_is_used(
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.server.endpoint_url)
     assert s3.names("ckpt/run") == ["best_bbox_mAP_epoch_1.pth", "epoch_1.pth"]
     assert s3.log("run")
+
+
+def test_weights_are_read_where_the_config_has_its_data(
+    s3: Place, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options |= {"evaluation": None, "log_config.hooks.0.out_dir": None, "runner.max_epochs": 1}
+    run(options, tmp_path / "first")
+    start = f"{s3.root}/ckpt/first/epoch_1.pth"
+    # Nobody is there.
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    options |= {"file_client_args.endpoint_url": s3.server.endpoint_url, "checkpoint_config.out_dir": None}
+
+    run({**options, "load_from": start}, tmp_path / "loaded")
+    resumed = run({**options, "resume_from": start, "runner.max_epochs": 2}, tmp_path / "resumed")
+    backbone = {"type": "Pretrained", "checkpoint": start, "_delete_": True}
+    run({**options, "model.backbone.init_cfg": backbone}, tmp_path / "backbone")
+
+    assert len(resumed.losses) == 2
+
+
+@pytest.mark.parametrize("key", ["load_from", "resume_from"])
+def test_weights_that_are_not_there_are_said_with_config_and_key(
+    s3: Place, options: dict[str, Any], tmp_path: Path, key: str
+) -> None:
+    uri = f"{s3.root}/none.pth"
+
+    with pytest.raises(ObjectNotFound) as caught:
+        run({**options, key: uri}, tmp_path / "run")
+
+    assert str(caught.value).startswith(f"{BASE}: {key}='{uri}': ")
+    assert caught.value.key == uri
+
+
+@pytest.mark.parametrize(
+    ("key", "length", "section"),
+    [("checkpoint_config.out_dir", 1010, "checkpoint_config"), ("log_config.hooks.0.out_dir", 980, r"hooks\[0\]")],
+)
+def test_a_key_too_long_for_s3_is_said_before_anything_is_trained(
+    s3: Place, options: dict[str, Any], tmp_path: Path, key: str, length: int, section: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"{section}\.out_dir: s3://.* bytes"):
+        run({**options, key: f"s3://train-outputs/{'k' * length}"}, tmp_path / "run")
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_sigterm_leaves_the_log(s3: Place, options: dict[str, Any], tmp_path: Path) -> None:
+    options |= {"runner.max_epochs": 1000, "checkpoint_config.interval": 1000, "evaluation": None}
+    load_config(BASE, options).dump(tmp_path / "mine.py")
+    command = [sys.executable, "-m", "asyncio_loader", "train", str(tmp_path / "mine.py"), "--work-dir"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    with subprocess.Popen([*command, str(tmp_path / "run")], env={**os.environ, **ONE_THREAD}, **pipes) as process:
+        assert process.stdout is not None
+        # With the second line on the console, the first one is in the file.
+        assert any(re.search(r"Epoch\(train\) +\[ *2\]", line) for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 143
+    assert errors.splitlines()[-1] == "asyncio-loader: terminated"
+    assert "Epoch(train)" in s3.log("run")
+    assert "training ended: Terminated" in s3.log("run")
