@@ -94,10 +94,10 @@ class LogShipment:
         paths = [path for path in paths if path.name.endswith(output.suffixes)]
         copied: list[Path] = []
         for path in paths:
-            if any(path.suffix == other.suffix and filecmp.cmp(path, other, shallow=False) for other in copied):
-                continue
             name = path.relative_to(self._root).as_posix()
             try:
+                if any(path.suffix == other.suffix and filecmp.cmp(path, other, shallow=False) for other in copied):
+                    continue
                 with path.open("rb") as source, place.open(name) as target:
                     shutil.copyfileobj(source, target)
             except (LoaderError, OSError) as error:

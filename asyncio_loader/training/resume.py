@@ -18,6 +18,7 @@ from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.checkpoints import LAST_CHECKPOINT
 from asyncio_loader.training.destinations import Destination
 from asyncio_loader.training.naming import named
+from asyncio_loader.training.weights import client_of
 
 __all__ = ["ResumableRunner", "find_checkpoints", "find_last_checkpoint", "warn_of_earlier"]
 
@@ -100,7 +101,9 @@ class ResumableRunner(Runner):  # type: ignore[misc]
                 group[scheduler.param_name] = value
 
 
-def find_last_checkpoint(work_dir: Path, destination: Destination, filename: str) -> str | None:
+def find_last_checkpoint(
+    work_dir: Path, destination: Destination, filename: str, s3_client: FileClient | None = None
+) -> str | None:
     """The checkpoint that a run with this work directory goes on from.
 
     It is the one that the file `LAST_CHECKPOINT` in the work directory names, unless the destination has one of more
@@ -110,6 +113,7 @@ def find_last_checkpoint(work_dir: Path, destination: Destination, filename: str
         work_dir: of the run.
         destination: where its checkpoints go.
         filename: of a checkpoint, with ``{}`` for the steps.
+        s3_client: for a note of an ``s3://`` URI elsewhere; see `read_checkpoint`.
 
     Returns:
         URI or path; None where there is none at all.
@@ -117,7 +121,7 @@ def find_last_checkpoint(work_dir: Path, destination: Destination, filename: str
     Raises:
         FetchError: the destination could not be looked at. With a note one that may not be listed is no error.
     """
-    noted = _read_note(work_dir, destination)
+    noted = _read_note(work_dir, destination, s3_client)
     try:
         found = find_checkpoints(destination, filename)
     except AccessDenied:
@@ -173,13 +177,13 @@ def _pattern(filename: str) -> re.Pattern[str]:
     return re.compile(re.escape(filename).replace(r"\{\}", r"(\d+)"))
 
 
-def _read_note(work_dir: Path, destination: Destination) -> str | None:
+def _read_note(work_dir: Path, destination: Destination, s3_client: FileClient | None) -> str | None:
     """What the work directory says is the last checkpoint, if it is there."""
     note = work_dir / LAST_CHECKPOINT
     if not note.is_file():
         return None
     uri = note.read_text(encoding="utf-8").strip()
-    client = destination.client if destination.holds(uri) else FileClient.infer_client(uri=uri)
+    client = destination.client if destination.holds(uri) else client_of(uri, s3_client)
     if client.isfile(uri):
         return uri
     _LOG.warning("%s names %s, which is not there: looking in %s", note, uri, destination.directory)

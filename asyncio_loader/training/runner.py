@@ -209,7 +209,8 @@ def _find_places(plan: RunPlan, directory: Path, resume: bool, config_name: str)
     places = _Places(directory, regular, best, logs, None, "resume_from")
     filename = plan.checkpoints.filename if plan.checkpoints else _DEFAULT_FILENAMES[plan.schedule.by_epoch]
     if resume:
-        places.resumed, places.resumed_by = find_last_checkpoint(directory, regular, filename), "resume"
+        places.resumed = find_last_checkpoint(directory, regular, filename, plan.weights_client)
+        places.resumed_by = "resume"
     if places.resumed is None and plan.is_resumed:
         places.resumed, places.resumed_by = plan.load_from, "resume_from"
     if plan.checkpoints and plan.checkpoints.interval and not resume and not regular.holds(places.resumed):

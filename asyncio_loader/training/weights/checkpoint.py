@@ -13,7 +13,7 @@ from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.naming import named
 
-__all__ = ["is_trusted", "read_checkpoint", "read_state_dict", "state_dict_of"]
+__all__ = ["client_of", "is_trusted", "read_checkpoint", "read_state_dict", "state_dict_of"]
 
 _TENSOR_KEYS = ("state_dict", "model")
 
@@ -49,10 +49,8 @@ def read_checkpoint(
     """
     if "://" not in uri and not os.path.isfile(uri):
         raise ConfigError(f"{path}={uri!r}: no such file")
-    if client is None and s3_client is not None and FileClient.parse_uri_prefix(uri) == "s3":
-        client = s3_client
     name = f"{path}={uri!r}"
-    with named(name), (client or FileClient.infer_client(uri=uri)).open(uri, "rb") as file:
+    with named(name), (client or client_of(uri, s3_client)).open(uri, "rb") as file:
         values = load_checkpoint(
             file,
             name,
@@ -87,6 +85,13 @@ def state_dict_of(values: Mapping[str, Any], name: str) -> dict[str, Tensor]:
         found = f"; the type of {strangers[0]!r} is {type(values[strangers[0]]).__name__}" if strangers else ""
         raise ConfigError(f"{name} holds no dict of tensors{found}")
     return dict(values)
+
+
+def client_of(uri: str, s3_client: FileClient | None) -> FileClient:
+    """What reads a URI or path: `s3_client`, if there is one, for ``s3://`` URIs, else the one for this URI."""
+    if s3_client is not None and FileClient.parse_uri_prefix(uri) == "s3":
+        return s3_client
+    return FileClient.infer_client(uri=uri)
 
 
 def is_trusted(uri: str, trusted: Sequence[str]) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import filecmp
 import logging
 import threading
 from pathlib import Path
@@ -176,3 +177,16 @@ def test_a_log_that_cannot_be_copied_does_not_hide_why_the_run_ended(
         raise ZeroDivisionError
 
     assert str(failure) in caplog.text
+
+
+def test_a_log_that_cannot_be_read_is_said_as_one_that_stays(
+    work_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(filecmp, "cmp", refuse)
+    (work_dir / "20260101_000000" / "b.log").write_text("b")
+
+    with pytest.raises(LoaderError, match=r"b\.log: the upload failed; the log stays as "):
+        shipment(work_dir, (str(tmp_path / "logs"), True)).send()
