@@ -8,7 +8,7 @@ The tree::
     │   ├── ObjectNotFound (FileNotFoundError)
     │   ├── AccessDenied (PermissionError)  credentials missing, wrong, expired, or not allowed
     │   ├── Throttled                       the server asked for less (503 SlowDown, 429)
-    │   ├── ServerFault                     5xx, or an answer that is not HTTP or not S3
+    │   ├── ServerFault                     500, 502, 503, 504, or an answer that is not HTTP or not S3
     │   ├── ConnectionLost (ConnectionError)
     │   ├── FetchTimeout (TimeoutError)
     │   ├── ShortRead                       the body ended before Content-Length
@@ -83,7 +83,7 @@ class Throttled(FetchError):
 
 
 class ServerFault(FetchError):
-    """The server failed (5xx), or answered with something that is not S3."""
+    """The server failed (500, 502, 503, 504), or answered with something that is not S3."""
 
 
 class ConnectionLost(FetchError, ConnectionError):

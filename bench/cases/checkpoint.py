@@ -4,8 +4,9 @@
 * ``boto3``: `torch.save` into a `BytesIO` and `upload_fileobj`; `download_fileobj` and `torch.load`, as users write it.
 * ``s3torchconnector``: `S3Checkpoint`'s writer and reader, where that package is installed.
 
-The servers are rclone on a directory, which verifies signatures, and moto, which keeps everything in memory and is the
-slower one; s3torchconnector's client cannot upload to rclone ("Request has already completed").
+The servers are rclone on a directory, which verifies signatures, and moto, which keeps everything in memory and is so
+slow that its state dict is a quarter as large. s3torchconnector's client cannot upload to rclone ("Request has already
+completed"): there it loads what ours has saved.
 
 Every save and every load is in a process of its own; the clock runs from the first call to the last byte, connections
 and credentials included, imports not. Memory is the kernel's high-water mark: above what the process had with its
@@ -32,6 +33,7 @@ from bench.report import Report
 
 TOTAL_BYTES = 1_000_000_000
 TENSORS = 50
+MOTO_SHARE = 0.25
 BUCKET = "checkpoints"
 REGION = "us-east-1"
 
@@ -53,61 +55,57 @@ class Runs:
 def run(settings: Settings) -> Report:
     """Let the contenders take turns on each server."""
     tensor_bytes = max(4096, round(TOTAL_BYTES * settings.scale) // TENSORS // 4 * 4)
-    with tempfile.TemporaryDirectory() as directory, _PatientRclone(directory) as rclone:
-        on_rclone = _compete(rclone, ["ours", "boto3"], tensor_bytes, settings.repeats)
+    peers = ["s3torchconnector"] if find_spec("s3torchconnector") else []
+    with tempfile.TemporaryDirectory() as directory, RcloneServer(directory, dir_cache_s=3600) as rclone:
+        on_rclone = _compete(rclone, ["ours", "boto3"], peers, tensor_bytes, settings.repeats)
     with MotoServer() as moto:
-        peer = ["s3torchconnector"] * (find_spec("s3torchconnector") is not None)
-        on_moto = _compete(moto, ["ours", "boto3", *peer], tensor_bytes, settings.repeats)
+        on_moto = _compete(moto, ["ours", "boto3", *peers], [], round(tensor_bytes * MOTO_SHARE), settings.repeats)
     results = {"rclone": on_rclone, "moto": on_moto}
     return Report(
         case="checkpoint",
         title=f"a state dict of {TENSORS} × {tensor_bytes / 1e6:.1f} MB, median of {settings.repeats}",
-        columns=("server, contender", "save MB/s", "ours/theirs", "load MB/s", "ours/theirs", "save, MiB", "load, MiB"),
+        columns=("server, contender", *(f"{what} {figure}" for what in ("save", "load") for figure in _FIGURES)),
         rows=[_row(server, name, runs[name], runs["ours"]) for server, runs in results.items() for name in runs],
         raw={server: {name: asdict(one) for name, one in runs.items()} for server, runs in results.items()},
     )
 
 
-class _PatientRclone(RcloneServer):
-    """Keeps what it knows of a file for an hour: with a second it would compute the MD5 of all of it for each range."""
-
-    def __init__(self, directory: str) -> None:
-        super().__init__(directory)
-        self._command = ["1h" if word == "1s" else word for word in self._command]
-
-
 def _compete(
-    server: RcloneServer | MotoServer, contenders: list[str], tensor_bytes: int, repeats: int
+    server: RcloneServer | MotoServer, both: list[str], loaders: list[str], tensor_bytes: int, repeats: int
 ) -> dict[str, Runs]:
-    runs = {name: Runs() for name in contenders}
+    """`both` save and load; `loaders` load what ours has saved."""
+    runs = {name: Runs() for name in (*both, *loaders)}
+    settings: dict[str, Any] = {
+        "tensor_bytes": tensor_bytes,
+        "endpoint_url": server.endpoint_url,
+        "environ": {**server.environ, "AWS_REGION": REGION},
+    }
     for _ in range(repeats):
-        for name in contenders:
-            arguments: dict[str, Any] = {
-                "name": name,
-                "tensor_bytes": tensor_bytes,
-                "endpoint_url": server.endpoint_url,
-                "environ": {**server.environ, "AWS_REGION": REGION},
-            }
-            runs[name].saves.append(call_in_fresh_process(f"{__name__}:save", **arguments))
-            runs[name].loads.append(call_in_fresh_process(f"{__name__}:load", **arguments))
+        for name in both:
+            runs[name].saves.append(call_in_fresh_process(f"{__name__}:save", name=name, **settings))
+        for name in runs:
+            key = f"{name if name in both else 'ours'}.pth"
+            runs[name].loads.append(call_in_fresh_process(f"{__name__}:load", name=name, key=key, **settings))
     return runs
 
 
 def save(name: str, tensor_bytes: int, endpoint_url: str) -> Figures:
-    """One save by a contender: bytes per second, and bytes of memory on top of the tensors."""
+    """One save by a contender: bytes per second, CPU seconds per byte, and bytes of memory on top of the tensors."""
     import torch
 
     state = {f"layer{number}.weight": torch.rand(tensor_bytes // 4) for number in range(TENSORS)}
     work = _SAVERS[name](endpoint_url, f"{name}.pth")
     before = memory_bytes()
     _reset_high_water_mark()
-    started_s = time.perf_counter()
+    started_s, started_cpu_s = time.perf_counter(), time.process_time()
     work(state)
-    elapsed_s = time.perf_counter() - started_s
-    return {"rate": tensor_bytes * TENSORS / elapsed_s, "extra_bytes": memory_bytes("VmHWM") - before}
+    elapsed_s, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
+    total_bytes = tensor_bytes * TENSORS
+    extra_bytes = memory_bytes("VmHWM") - before
+    return {"rate": total_bytes / elapsed_s, "cpu": cpu_s / total_bytes, "extra_bytes": extra_bytes}
 
 
-def load(name: str, tensor_bytes: int, endpoint_url: str) -> Figures:
+def load(name: str, key: str, tensor_bytes: int, endpoint_url: str) -> Figures:
     """One load by a contender, as `save`."""
     import torch
 
@@ -115,15 +113,16 @@ def load(name: str, tensor_bytes: int, endpoint_url: str) -> Figures:
     warm = io.BytesIO()
     torch.save({"a": torch.rand(1)}, warm)
     torch.load(io.BytesIO(warm.getvalue()), weights_only=True)
-    work = _LOADERS[name](endpoint_url, f"{name}.pth")
+    work = _LOADERS[name](endpoint_url, key)
     before = memory_bytes()
     _reset_high_water_mark()
-    started_s = time.perf_counter()
+    started_s, started_cpu_s = time.perf_counter(), time.process_time()
     state = work()
-    elapsed_s = time.perf_counter() - started_s
+    elapsed_s, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
     assert len(state) == TENSORS
     total_bytes = tensor_bytes * TENSORS
-    return {"rate": total_bytes / elapsed_s, "extra_bytes": memory_bytes("VmHWM") - before - total_bytes}
+    extra_bytes = memory_bytes("VmHWM") - before - total_bytes
+    return {"rate": total_bytes / elapsed_s, "cpu": cpu_s / total_bytes, "extra_bytes": extra_bytes}
 
 
 def _save_by_ours(endpoint_url: str, key: str) -> Callable[[Any], None]:
@@ -239,16 +238,20 @@ def _reset_high_water_mark() -> None:
         file.write("5")
 
 
-def _row(server: str, name: str, theirs: Runs, ours: Runs) -> tuple[str, ...]:
-    def ratio(what: str) -> str:
-        return "" if theirs is ours else f"{ours.middle(what, 'rate') / theirs.middle(what, 'rate'):.2f}"
+_FIGURES = ("MB/s", "ours/theirs", "CPU s/GB", "MiB")
 
+
+def _row(server: str, name: str, theirs: Runs, ours: Runs) -> tuple[str, ...]:
+    return (f"{server}, {name}", *_cells("saves", theirs, ours), *_cells("loads", theirs, ours))
+
+
+def _cells(what: str, theirs: Runs, ours: Runs) -> tuple[str, ...]:
+    if not getattr(theirs, what):
+        return ("",) * len(_FIGURES)
+    rate = theirs.middle(what, "rate")
     return (
-        f"{server}, {name}",
-        f"{theirs.middle('saves', 'rate') / 1e6:.0f}",
-        ratio("saves"),
-        f"{theirs.middle('loads', 'rate') / 1e6:.0f}",
-        ratio("loads"),
-        f"{theirs.middle('saves', 'extra_bytes') / MIB:+.0f}",
-        f"{theirs.middle('loads', 'extra_bytes') / MIB:+.0f}",
+        f"{rate / 1e6:.0f}",
+        "" if theirs is ours else f"{ours.middle(what, 'rate') / rate:.2f}",
+        f"{theirs.middle(what, 'cpu') * 1e9:.2f}",
+        f"{theirs.middle(what, 'extra_bytes') / MIB:+.0f}",
     )
