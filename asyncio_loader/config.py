@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import copy
-import difflib
 import json
 import os
 import traceback
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.hints import did_you_mean
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -216,8 +216,8 @@ def _merge_options(config: Any, cfg_options: Mapping[str, object], path: Path) -
     for key, value in cfg_options.items():
         top = key.partition(".")[0]
         if top not in config and top not in TOP_LEVEL_KEYS:
-            near = difflib.get_close_matches(top, [*config.keys(), *TOP_LEVEL_KEYS], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = did_you_mean(top, [*config.keys(), *TOP_LEVEL_KEYS])
+            hint = f"; {near}" if near else ""
             raise ConfigError(f"config {path}: option {key!r}: there is no key {top!r}{hint}")
         try:
             # mmengine takes the mark `_delete_` out of the very dict it is given.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from asyncio_loader.coco.objects import Objects
 from asyncio_loader.coco.packed import PackedList
 from asyncio_loader.coco.rules import COCO_CLASSES, has_object, keep_image
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.hints import did_you_mean
 from asyncio_loader.records import Sample
 
 __all__ = ["CocoIndex"]
@@ -202,8 +202,8 @@ def _warn_unknown(wanted: tuple[str, ...], known: list[str], source: str) -> Non
     unknown = [name for name in wanted if name not in known]
     if not unknown:
         return
-    close = difflib.get_close_matches(unknown[0], known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    near = did_you_mean(unknown[0], known)
+    hint = f"; {near}" if near else ""
     # mmdet passes over them in silence, and so do many configs on purpose: no error, but no silence either.
     _LOG.warning(
         "%s: %d of %d classes are not in the file, %r first%s", source, len(unknown), len(wanted), unknown[0], hint

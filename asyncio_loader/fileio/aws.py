@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.backends import FilePath
 from asyncio_loader.fileio.objects import ObjectBackend
+from asyncio_loader.hints import did_you_mean
 from asyncio_loader.options import S3Options
 from asyncio_loader.stores.s3.address import parse_uri
 
@@ -65,7 +65,6 @@ def _s3_options(given: dict[str, Any]) -> S3Options:
     known = S3Options.field_names()
     for name in given:
         if name not in known:
-            meant = difflib.get_close_matches(name, [*known, "path_mapping"], n=1)
-            hint = f"did you mean {meant[0]!r}?" if meant else f"known: path_mapping, {', '.join(sorted(known))}"
+            hint = did_you_mean(name, [*known, "path_mapping"], f"known: path_mapping, {', '.join(sorted(known))}")
             raise ConfigError(f"file_client_args: backend 'aws' has no option {name!r} ({hint})")
     return S3Options(**given)

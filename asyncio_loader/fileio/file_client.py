@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from asyncio_loader.fileio.aws import AwsBackend
 from asyncio_loader.fileio.backends import DiskBackend, FilePath, OpenMode, StorageBackend, Suffix
 from asyncio_loader.fileio.http import HttpBackend
 from asyncio_loader.fileio.memory import MemoryBackend
+from asyncio_loader.hints import did_you_mean
 
 if TYPE_CHECKING:
     from asyncio_loader.fileio.journal import UploadJournal
@@ -235,8 +235,7 @@ class FileClient:
         )
         kind = table.get(str(name))
         if kind is None:
-            meant = difflib.get_close_matches(str(name), table, n=1)
-            hint = f"did you mean {meant[0]!r}?" if meant else f"known: {', '.join(sorted(table))}"
+            hint = did_you_mean(name, table, f"known: {', '.join(sorted(table))}")
             raise ConfigError(f"file_client_args: there is no {what} {name!r} ({hint})")
         return kind
 

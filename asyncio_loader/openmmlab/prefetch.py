@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from mmengine.registry import DATASETS
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.hints import did_you_mean
 from asyncio_loader.openmmlab.prefetch_images import ImageRefs, S3Only, image_backend, is_on_s3, leaves
 from asyncio_loader.openmmlab.prefetched import offering
 from asyncio_loader.options import FetchOptions, OnError, RetryPolicy, S3Options
@@ -175,7 +175,6 @@ def _known(kind: Any, fields: Mapping[str, Any], where: str) -> Mapping[str, Any
     names = [field.name for field in dataclasses.fields(kind)]
     for name in fields:
         if name not in names:
-            meant = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {meant[0]!r}?" if meant else f"known: {', '.join(names)}"
+            hint = did_you_mean(name, names, f"known: {', '.join(names)}")
             raise ConfigError(f"PrefetchDataset: {where} has no field {name!r} ({hint})")
     return fields

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.hints import did_you_mean
 
 __all__ = ["Section"]
 
@@ -61,8 +61,8 @@ class Section:
         """Refuse the keys that nobody asked for."""
         for key in self._values:
             if key not in self._known:
-                near = difflib.get_close_matches(str(key), self._known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                near = did_you_mean(key, self._known)
+                hint = f"; {near}" if near else ""
                 raise ConfigError(f"{self.at(key)}={self._values[key]!r}: there is no such key{hint}")
 
     def ignore(self, *keys: str) -> None:
@@ -130,8 +130,8 @@ class Section:
         if value in choices:
             return value
         texts = [c for c in choices if isinstance(c, str)]
-        near = difflib.get_close_matches(value, texts, n=1) if isinstance(value, str) else []
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = did_you_mean(value, texts) if isinstance(value, str) else ""
+        hint = f"; {near}" if near else ""
         listed = " or ".join(map(repr, choices)) if len(choices) < 3 else f"one of {', '.join(map(repr, choices))}"
         raise self.error(key, f"must be {listed}{f': {why}' if why else ''}{hint}")
 

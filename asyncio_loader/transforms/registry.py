@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, overload
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.hints import did_you_mean
 from asyncio_loader.records import Sample
 
 __all__ = ["TRANSFORMS", "Registry", "Transform", "UnknownNameError"]
@@ -97,8 +97,7 @@ class Registry:
         """
         if name in self._factories:
             return self._factories[name]
-        close = difflib.get_close_matches(name, self._factories, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(self._factories))}"
+        hint = did_you_mean(name, self._factories, f"known are {', '.join(sorted(self._factories))}")
         raise UnknownNameError(f"{_prefix(place)}unknown {self._kind} {name!r}; {hint}")
 
     def build(self, entry: Mapping[str, Any], *, place: str = "") -> Any:
@@ -150,8 +149,7 @@ def _check_arguments(factory: Callable[..., Any], arguments: Mapping[str, Any], 
     is_open = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for name in arguments:
         if name not in names and not is_open:
-            close = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(names) or 'none'}"
+            hint = did_you_mean(name, names, f"it takes {', '.join(names) or 'none'}")
             raise ConfigError(f"{place}: unknown argument {name!r}; {hint}")
     for parameter in named:
         if parameter.default is parameter.empty and parameter.name not in arguments:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import ssl
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import botocore.exceptions
 from botocore.session import Session
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.hints import did_you_mean
 from asyncio_loader.options import S3Options
 from asyncio_loader.stores.s3.address import AWS_DOMAINS, Endpoint
 
@@ -117,6 +117,5 @@ def _aws_url(session: Session, region: str) -> str:
 
 def _no_profile(name: str, options: S3Options, known: list[str]) -> ConfigError:
     source = "S3Options.profile_name" if options.profile_name is not None else "AWS_PROFILE"
-    meant = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {meant[0]!r}?" if meant else f"known: {', '.join(sorted(known)) or 'none'}"
+    hint = did_you_mean(name, known, f"known: {', '.join(sorted(known)) or 'none'}")
     return ConfigError(f"{source}: there is no AWS profile {name!r} ({hint})")
