@@ -7,7 +7,7 @@ persist, `pseudo_collate` and batches of 16; what differs is where the bytes com
 * ``PrefetchDataset``: from the simulator, fetched ahead of the pipeline.
 * ``plain``: from the simulator, when the pipeline asks, through the same storage backend; mmengine's DefaultSampler.
 
-Each measurement has a process of its own, and contenders take turns. Timed is the second epoch, from `iter()` to the
+Objects and latency are those of `epoch`. Each measurement has a process of its own, and contenders take turns. Timed is the second epoch, from `iter()` to the
 last batch: workers have started by then, connections have not, since every epoch makes its own. ``plain`` runs over
 fewer images, since its speed does not depend on their number.
 """
@@ -21,16 +21,12 @@ from typing import Any
 
 from asyncio_loader.testing import S3Simulator, synthetic_jpegs
 from bench.cases import Settings
+from bench.cases.epoch import BATCH, DISTINCT, IMAGES, MEAN_BYTES, MEDIAN_S, P99_S
 from bench.measure import call_in_fresh_process
 from bench.report import Report
 
-IMAGES = 1000
 PLAIN_IMAGES = 240
-BATCH = 16
 WORKERS = 2
-MEAN_BYTES = 115_000
-DISTINCT = 32
-MEDIAN_S, P99_S = 0.030, 0.150
 
 
 def run(settings: Settings) -> Report:
