@@ -118,8 +118,8 @@ def train(
     Args:
         config: from `load_config`.
         work_dir: checkpoints and logs go there. None: the config's `work_dir`, else ``work_dirs/<name of the config>``.
-        resume: continue from the last checkpoint of this `work_dir`, if there is one; without a work directory, as on
-            another machine, from the one of most steps in the directory that `checkpoint_config.out_dir` makes.
+        resume: continue from the last checkpoint of this `work_dir`, or from the one of most steps in the directory that
+            `checkpoint_config.out_dir` makes, if that went further, on another machine; see `find_last_checkpoint`.
         trusted: places, besides the config's `trusted_checkpoints`, whose checkpoints may hold more than weights,
             which can run code when read.
         hooks: mmengine hooks of yours.
@@ -164,7 +164,7 @@ def _stem(config: Config) -> str:
 
 
 def _config_name(config: Config, timestamp: str = "20260101_000000") -> str:
-    """As `Runner.dump_config` calls its file."""
+    """As `Runner.dump_config` calls its file. Any time will do where only the length of the name counts."""
     return os.path.basename(config.filename) if config.filename else f"{timestamp}.py"
 
 
