@@ -118,8 +118,8 @@ def train(
     Args:
         config: from `load_config`.
         work_dir: checkpoints and logs go there. None: the config's `work_dir`, else ``work_dirs/<name of the config>``.
-        resume: continue from the last checkpoint of this `work_dir`, or from the one of most steps in the directory that
-            `checkpoint_config.out_dir` makes, if that went further, on another machine; see `find_last_checkpoint`.
+        resume: continue from the last checkpoint of this `work_dir`, or from the one of most steps in the directory
+            that `checkpoint_config.out_dir` makes, if that went further; see `find_last_checkpoint`.
         trusted: places, besides the config's `trusted_checkpoints`, whose checkpoints may hold more than weights,
             which can run code when read.
         hooks: mmengine hooks of yours.

@@ -7,9 +7,9 @@ persist, `pseudo_collate` and batches of 16; what differs is where the bytes com
 * ``PrefetchDataset``: from the simulator, fetched ahead of the pipeline.
 * ``plain``: from the simulator, when the pipeline asks, through the same storage backend; mmengine's DefaultSampler.
 
-Objects and latency are those of `epoch`. Each measurement has a process of its own, and contenders take turns. Timed is the second epoch, from `iter()` to the
-last batch: workers have started by then, connections have not, since every epoch makes its own. ``plain`` runs over
-fewer images, since its speed does not depend on their number.
+Objects and latency are those of `epoch`. Each measurement has a process of its own, and contenders take turns. Timed is
+the second epoch, from `iter()` to the last batch: workers have started by then, connections have not, since every epoch
+makes its own. ``plain`` runs over fewer images, since its speed does not depend on their number.
 """
 
 from __future__ import annotations
