@@ -72,11 +72,17 @@ class RetryPolicy:
 class FetchOptions:
     """How many GETs are in flight, and how much may wait for the consumer.
 
-    All of it counts per iterating process: with 8 ranks of 4 workers each there are 32 × `max_in_flight` connections.
+    All of it but `max_in_flight_per_node` counts per iterating process. What a process has in effect is the `options`
+    of its `Session`.
 
     Attributes:
         max_in_flight: GETs at the same time. 128: at a first byte after 30 ms that is 4,000 GET/s, more than a
             process decodes, and well under the 5,500 per second that S3 gives one prefix at the least.
+        max_in_flight_per_node: GETs at the same time by all ranks and workers of one machine: each gets an equal share
+            and never more than `max_in_flight`, but always 1, so beyond that many processes the sum is their number.
+            512 is four processes at their full 128: where a prefix gives 5,500 GET/s and no more, a GET then waits
+            0.1 s for its turn. 8 ranks of 4 workers would have 4,096 in flight and wait 0.7 s, which earns
+            503 SlowDown and retries, and no byte more.
         window_bytes: bytes fetched or being fetched and not yet consumed. 64 MiB: 580 images of 115 KB, enough to
             bridge a GET of 0.3 s at 2,000 images per second. An object larger than the window still comes, alone.
         window_items: objects fetched or being fetched and not yet consumed. 1,024, so that tiny objects don't make
@@ -87,13 +93,14 @@ class FetchOptions:
     """
 
     max_in_flight: int = 128
+    max_in_flight_per_node: int = 512
     window_bytes: int = 64 * MIB
     window_items: int = 1024
     decoded_bytes: int = 64 * MIB
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
-        for name in ("max_in_flight", "window_bytes", "window_items", "decoded_bytes"):
+        for name in ("max_in_flight", "max_in_flight_per_node", "window_bytes", "window_items", "decoded_bytes"):
             _require(_is_count(getattr(self, name)), self, name, "a whole number of at least 1")
         _require(isinstance(self.retry, RetryPolicy), self, "retry", "a RetryPolicy")
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import re
 import weakref
+from collections.abc import Mapping
+
+from torch.utils.data import get_worker_info
 
 from asyncio_loader.bridge.loop_thread import LoopThread
 from asyncio_loader.engine.fetch import fetch_object
@@ -12,7 +18,14 @@ from asyncio_loader.stats import Counters
 from asyncio_loader.stores.base import ObjectStore
 from asyncio_loader.stores.router import StoreRouter
 
-__all__ = ["Session"]
+__all__ = ["Session", "count_local_ranks"]
+
+# Who starts ranks says how many it starts on this machine: torchrun, Open MPI, Intel MPI and MPICH, Slurm. The nearest
+# to the process comes first, as torchrun may itself be a task of Slurm.
+_LOCAL_RANKS = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE")
+
+# "4", and as Slurm writes counts of several nodes: "4(x2)", "4(x2),3".
+_COUNTS = re.compile(r"\d+(\(x\d+\))?(,\d+(\(x\d+\))?)*")
 
 
 class Session:
@@ -21,12 +34,14 @@ class Session:
     Attributes:
         loop_thread: where the store lives.
         store: dispatches by scheme; its connections stay open until `close`.
+        options: those in effect in this process: `max_in_flight` is its share of `max_in_flight_per_node`, divided by
+            the ranks of this machine and the workers of the torch DataLoader that this process is one of.
     """
 
     def __init__(self, storage: S3Options | ObjectStore, options: FetchOptions) -> None:
+        self.options = _share_of(options)
         self.loop_thread = LoopThread()
-        self.store = StoreRouter(storage, timeouts=options.retry, max_connections=options.max_in_flight)
-        self._options = options
+        self.store = StoreRouter(storage, timeouts=options.retry, max_connections=self.options.max_in_flight)
         # Here rather than in the loop thread's own finalizer: a callback on its way to the loop may hold the last
         # reference to that one, and a loop cannot wait for itself.
         self._finalizer = weakref.finalize(self, self.loop_thread.close, self.store.aclose)
@@ -40,6 +55,25 @@ class Session:
         self._finalizer()
 
     async def _fetch(self, uri: str, counters: Counters) -> tuple[Buffer, int]:
-        data, attempts = await fetch_object(self.store, uri, retry=self._options.retry, on_attempt=counters.count_get)
+        data, attempts = await fetch_object(self.store, uri, retry=self.options.retry, on_attempt=counters.count_get)
         counters.bytes_fetched += len(data)
         return data, attempts
+
+
+def count_local_ranks(environ: Mapping[str, str]) -> int:
+    """Ranks of the job on this machine, by what their launcher has put into the environment; 1 where none has.
+
+    A list of counts (Slurm's, over several machines) gives the largest of them. What is no count is passed over.
+    """
+    for name in _LOCAL_RANKS:
+        value = environ.get(name, "").strip()
+        if _COUNTS.fullmatch(value):
+            return max(1, *(int(count.partition("(")[0]) for count in value.split(",")))
+    return 1
+
+
+def _share_of(options: FetchOptions) -> FetchOptions:
+    worker = get_worker_info()
+    processes = count_local_ranks(os.environ) * (worker.num_workers if worker else 1)
+    share = max(1, options.max_in_flight_per_node // processes)
+    return dataclasses.replace(options, max_in_flight=min(options.max_in_flight, share))

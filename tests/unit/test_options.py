@@ -14,6 +14,7 @@ from asyncio_loader.options import FetchOptions, RetryPolicy, S3Options
     [
         (FetchOptions, "max_in_flight", 0, "a whole number of at least 1"),
         (FetchOptions, "max_in_flight", True, "a whole number of at least 1"),
+        (FetchOptions, "max_in_flight_per_node", 0, "a whole number of at least 1"),
         (FetchOptions, "window_bytes", 1.5, "a whole number of at least 1"),
         (FetchOptions, "window_items", -1, "a whole number of at least 1"),
         (FetchOptions, "decoded_bytes", "1", "a whole number of at least 1"),
