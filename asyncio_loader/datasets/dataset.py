@@ -15,6 +15,7 @@ from asyncio_loader.datasets.stream import SampleStream
 from asyncio_loader.engine.prefetch import Job
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import FetchOptions, OnError, S3Options
+from asyncio_loader.order.ordering import Ordering, Sequential, Shuffled
 from asyncio_loader.order.plan import EpochPlan
 from asyncio_loader.order.shard import Shard
 from asyncio_loader.records import Fetched
@@ -123,14 +124,16 @@ class AsyncIterableDataset(IterableDataset[Any]):
 
     def plan(self, batch_size: int) -> EpochPlan:
         """The order of the current epoch for batches of so many samples per rank."""
+        length = len(self.refs)
+        order: Ordering = Shuffled(length, self.seed) if self.shuffle else Sequential(length)
+        epoch = self.epoch
         return EpochPlan(
-            length=len(self.refs),
+            order=order.of_epoch(epoch),
             batch_size=batch_size,
-            seed=self.seed,
-            epoch=self.epoch,
-            shuffle=self.shuffle,
+            epoch=epoch,
             drop_last=self.drop_last,
             ranks=self._rank_and_world().world,
+            unit=order.unit,
         )
 
     def open_session(self) -> Session:

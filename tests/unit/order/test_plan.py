@@ -6,16 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncio_loader.order.permutation import Permutation
 from asyncio_loader.order.plan import EpochPlan
 from asyncio_loader.order.shard import Shard
 
+ORDERS = st.integers(1, 200).flatmap(lambda length: st.sampled_from([range(length), Permutation(length, "1:2")]))
 PLANS = st.builds(
     EpochPlan,
-    length=st.integers(1, 200),
+    order=ORDERS,
     batch_size=st.integers(1, 9),
-    seed=st.integers(0, 5),
-    epoch=st.integers(0, 3),
-    shuffle=st.booleans(),
     drop_last=st.booleans(),
     ranks=st.integers(1, 5),
 )
@@ -71,22 +70,14 @@ def test_the_number_of_steps_is_what_the_slots_make(plan: EpochPlan) -> None:
 
 
 def test_without_shuffle_the_order_is_the_index() -> None:
-    plan = EpochPlan(length=5, batch_size=2)
+    plan = EpochPlan(order=range(5), batch_size=2)
 
     assert [0, 1, 2, 3, 4] == [slot.index for slot in plan.slots(Shard())]
 
 
-def test_epochs_and_seeds_differ() -> None:
-    def order(seed: int, epoch: int) -> list[int]:
-        plan = EpochPlan(length=50, batch_size=1, seed=seed, epoch=epoch, shuffle=True)
-        return [slot.index for slot in plan.slots(Shard())]
-
-    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
-
-
 def test_more_ranks_do_not_change_what_stands_where() -> None:
     def by_position(ranks: int) -> dict[int, int]:
-        plan = EpochPlan(length=23, batch_size=2, seed=1, shuffle=True, ranks=ranks)
+        plan = EpochPlan(order=Permutation(23, "1:0"), batch_size=2, ranks=ranks)
         slots = chain.from_iterable(plan.slots(Shard(rank)) for rank in range(ranks))
         return {slot.position: slot.index for slot in slots if not slot.is_padding}
 
