@@ -1,0 +1,73 @@
+"""mmengine's Runner as one of several ranks: gradients are averaged, names in checkpoints stay those of one process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.hooks import Hook
+from mmengine.model import MMDistributedDataParallel
+from torch import distributed, nn
+
+from asyncio_loader.training.distributed import Ranks
+from asyncio_loader.training.resume import ResumableRunner
+
+__all__ = ["BroadcastBuffers", "ParallelModel", "RankRunner"]
+
+
+class ParallelModel(MMDistributedDataParallel):  # type: ignore[misc]
+    """A model whose gradients are averaged over the ranks, and whose state is that of the model itself.
+
+    So what saves and loads a state need not know how many ranks there are.
+    """
+
+    def state_dict(self, *arguments: Any, **options: Any) -> Any:
+        """Of the model, without ``module.`` before every name."""
+        return self.module.state_dict(*arguments, **options)
+
+    def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
+        """Into the model; see `state_dict`."""
+        return self.module.load_state_dict(*arguments, **options)
+
+
+class BroadcastBuffers(Hook):  # type: ignore[misc]
+    """Gives all ranks the buffers of rank 0 before an evaluation: the statistics of normalization that it saves.
+
+    Each rank has those of its own images otherwise, and would judge another model than the checkpoint's. (mmcv's
+    ``broadcast_bn_buffer``.)
+    """
+
+    def before_val_epoch(self, runner: Any) -> None:
+        """See the class. Collective."""
+        for buffer in runner.model.buffers():
+            distributed.broadcast(buffer, 0)
+
+
+class RankRunner(ResumableRunner):
+    """A `ResumableRunner` that is one of `ranks`.
+
+    mmengine's own wrapping names a GPU to every rank, also where there is none. The process group must be there.
+    """
+
+    def __init__(self, *, ranks: Ranks, **options: Any) -> None:
+        self._ranks = ranks
+        super().__init__(launcher="pytorch" if ranks.is_distributed else "none", **options)
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Called by the Runner's constructor. Collective: parameters and buffers become those of rank 0."""
+        if not self._ranks.is_distributed:
+            wrapped: nn.Module = super().wrap_model(model_wrapper_cfg, model)
+            return wrapped
+        return ParallelModel(
+            module=model.to(get_device()),
+            device_ids=[self._ranks.local_rank] if torch.cuda.is_available() else None,
+            # Only an evaluation needs them to be equal; see `BroadcastBuffers`.
+            broadcast_buffers=False,
+            find_unused_parameters=bool(self.cfg.get("find_unused_parameters", False)),
+        )
+
+    def resume(self, filename: str, *arguments: Any, **options: Any) -> None:
+        """See `ResumableRunner`. Collective: an error of one rank is raised on all."""
+        with self._ranks.agreed():
+            super().resume(filename, *arguments, **options)
