@@ -108,6 +108,13 @@ class EpochPlan:
         """
         return self.length if steps >= self.steps_left else self.start + steps * self._stride
 
+    def count(self, shard: Shard) -> int:
+        """Number of places of one shard from `start` on, padding included."""
+        steps = range(shard.worker, self.steps_left, shard.workers)
+        if not steps:
+            return 0
+        return (len(steps) - 1) * self.batch_size + self._share(self.start + steps[-1] * self._stride)
+
     def slots(self, shard: Shard, *, skip: int = 0) -> Iterator[Slot]:
         """The places of one shard from `start` on, in the order in which they are used.
 

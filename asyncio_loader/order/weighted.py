@@ -35,7 +35,8 @@ class Weighted:
         Raises:
             ConfigError: a weight is wrong; it is named with its index.
         """
-        self._cumulative = np.cumsum(_check_weights(weights))
+        with np.errstate(over="ignore"):
+            self._cumulative = np.cumsum(_check_weights(weights))
         if not np.isfinite(self._cumulative[-1]) or self._cumulative[-1] == 0:
             raise ConfigError(f"weights must have a finite sum above 0, not {self._cumulative[-1]}")
         self._cumulative.setflags(write=False)

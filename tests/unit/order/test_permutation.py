@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 
 import pytest
@@ -51,3 +52,26 @@ def test_a_hundred_million_elements_need_no_memory() -> None:
 def test_a_position_outside_is_refused(position: int) -> None:
     with pytest.raises(IndexError, match="outside"):
         Permutation(10, "0")[position]
+
+
+@given(length=st.integers(1, 3000), key=st.text(max_size=20))
+def test_the_inverse_finds_every_element(length: int, key: str) -> None:
+    permutation = Permutation(length, key)
+
+    assert list(range(length)) == [permutation.position_of(permutation[i]) for i in range(length)]
+
+
+@pytest.mark.parametrize("index", [-1, 10])
+def test_an_element_outside_has_no_position(index: int) -> None:
+    with pytest.raises(IndexError, match="outside"):
+        Permutation(10, "0").position_of(index)
+
+
+def test_equal_is_what_gives_the_same_order() -> None:
+    assert Permutation(10, "0") == Permutation(10, "0")
+    assert 3 == len({Permutation(10, "0"), Permutation(10, "0"), Permutation(11, "0"), Permutation(10, "1")})
+    assert Permutation(1, "0") != range(1)
+
+
+def test_it_travels_to_another_process() -> None:
+    assert Permutation(10, "0") == pickle.loads(pickle.dumps(Permutation(10, "0")))
