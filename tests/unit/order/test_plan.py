@@ -166,13 +166,21 @@ def test_what_is_skipped_is_only_missing(plan: EpochPlan, data: st.DataObject, w
             assert list(plan.slots(shard))[skip:] == list(plan.slots(shard, skip=skip))
 
 
+@given(plan=PLANS, data=st.data(), workers=st.integers(1, 3))
+def test_the_count_of_a_shard_is_that_of_its_slots(plan: EpochPlan, data: st.DataObject, workers: int) -> None:
+    plan = replace(plan, start=data.draw(st.integers(0, plan.length)))
+    shards = [Shard(rank, worker, workers) for rank in range(plan.ranks) for worker in range(workers)]
+
+    assert [len(list(plan.slots(shard))) for shard in shards] == [plan.count(shard) for shard in shards]
+
+
 def test_skipping_costs_nothing() -> None:
     plan = EpochPlan(order=range(10**15), batch_size=2)
 
     assert 10**14 == next(plan.slots(Shard(), skip=10**14)).position
 
 
-def test_a_shuffled_order_is_asked_only_for_what_is_dealt() -> None:
+def test_the_order_is_asked_only_for_what_is_dealt() -> None:
     class Counting(list[int]):
         asked = 0
 
