@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import mmengine
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmengine.utils import apply_to
 
@@ -35,7 +37,9 @@ class CheckpointPlan:
     """Which checkpoints a run saves.
 
     Attributes:
-        by_epoch: whether steps are epochs or iterations.
+        by_epoch: whether the steps of regular checkpoints are epochs or iterations. A run by epochs may save by
+            iterations, too: in the middle of an epoch.
+        best_by_epoch: the same for the best checkpoint.
         interval: steps between regular checkpoints; None: there are none.
         save_last: whether the last step is saved, too, if the interval does not hit it.
         save_optimizer: whether a regular checkpoint can be resumed with the optimizer's state.
@@ -45,6 +49,7 @@ class CheckpointPlan:
     """
 
     by_epoch: bool
+    best_by_epoch: bool
     interval: int | None
     save_last: bool = True
     save_optimizer: bool = True
@@ -58,7 +63,7 @@ class CheckpointPlan:
 
     def best_name(self, step: int) -> str:
         """Name of a best checkpoint."""
-        return f"best_{self.best_metric}_{'epoch' if self.by_epoch else 'iter'}_{step}.pth"
+        return f"best_{self.best_metric}_{'epoch' if self.best_by_epoch else 'iter'}_{step}.pth"
 
 
 class CheckpointHook(Hook):  # type: ignore[misc]
@@ -74,6 +79,8 @@ class CheckpointHook(Hook):  # type: ignore[misc]
     ``outdone_best_ckpts`` lists those that wait. A run removes only what its hub names and what lies in its own
     directories: one that was resumed from another run's checkpoints leaves those alone, and a best checkpoint that was
     saved after the one a run goes on from stays.
+
+    In a distributed run every rank has the hook, and they decide alike; the main process alone writes and removes.
 
     Args:
         plan: what is saved.
@@ -100,8 +107,10 @@ class CheckpointHook(Hook):  # type: ignore[misc]
             runner.logger.info("checkpoints go to %s", self._regular.directory)
         if self._plan.best_metric:
             runner.logger.info("the best checkpoint goes to %s", self._best.directory)
-        if self._regular.holds(hub.get_info("last_ckpt")):
-            self._kept = [int(step) for step in hub.get_info("keep_ckpt_ids", [])]
+        kept = [int(step) for step in hub.get_info("keep_ckpt_ids", [])]
+        # Not another run's, nor those of a time when this one saved by another unit.
+        if kept and hub.get_info("last_ckpt") == self._regular.at(self._plan.regular_name(kept[-1])):
+            self._kept = kept
         self._remove_surplus()
         self._remove_outdone(hub)
 
@@ -116,7 +125,7 @@ class CheckpointHook(Hook):  # type: ignore[misc]
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """As `after_train_epoch`."""
+        """As `after_train_epoch`. Behind the last step of an epoch it is still that epoch that is gone on with."""
         plan = self._plan
         if not plan.by_epoch and plan.interval:
             is_last = plan.save_last and self.is_last_train_iter(runner)
@@ -130,16 +139,16 @@ class CheckpointHook(Hook):  # type: ignore[misc]
         # Not "if not score": a first score of 0.0 is the best so far.
         if score is None or not score > hub.get_info("best_score", -math.inf):
             return
-        step = runner.epoch if self._plan.by_epoch else runner.iter
-        name = self._plan.best_name(step)
+        name = self._plan.best_name(runner.epoch if self._plan.best_by_epoch else runner.iter)
         previous = hub.get_info("best_ckpt")
         hub.update_info("best_score", score)
         hub.update_info("best_ckpt", self._best.at(name))
         if previous and previous != self._best.at(name):
             hub.update_info(_OUTDONE, [*hub.get_info(_OUTDONE, []), previous])
         meta = {"epoch": runner.epoch, "iter": runner.iter}
-        self._write(self._best, name, build_checkpoint(runner, dict(meta), is_resumable=False), is_last=False)
+        self._save(runner, self._best, name, dict(meta), is_last=False)
         runner.logger.info("best checkpoint, %s %.4f: %s", self._plan.best_metric, score, self._best.at(name))
+        step = runner.epoch if self._plan.by_epoch else runner.iter
         if self._last_step == step:
             # The evaluation came after it was saved. What is resumed from it has to know the best one.
             self._save_regular(runner, step, meta)
@@ -154,15 +163,20 @@ class CheckpointHook(Hook):  # type: ignore[misc]
         # With those about to be removed: should the run end before that, the resumed one does it.
         runner.message_hub.update_info("keep_ckpt_ids", list(self._kept))
         runner.message_hub.update_info("last_ckpt", self._regular.at(name))
-        checkpoint = build_checkpoint(runner, meta, is_resumable=True, has_optimizer=self._plan.save_optimizer)
-        self._write(self._regular, name, checkpoint, is_last=True)
+        self._save(runner, self._regular, name, meta, is_last=True)
         runner.logger.info("checkpoint: %s", self._regular.at(name))
         self._last_step = step
         self._remove_surplus()
         self._remove_outdone(runner.message_hub)
 
+    def _save(self, runner: Any, place: Destination, name: str, meta: dict[str, Any], *, is_last: bool) -> None:
+        """Save a checkpoint; `is_last`: it is one to resume from, and noted as such."""
+        if is_main_process():
+            has_optimizer = self._plan.save_optimizer
+            checkpoint = build_checkpoint(runner, meta, is_resumable=is_last, has_optimizer=has_optimizer)
+            self._write(place, name, checkpoint, is_last=is_last)
+
     def _write(self, destination: Destination, name: str, checkpoint: dict[str, Any], *, is_last: bool) -> None:
-        """Save a checkpoint; `is_last`: and note it as the one to resume from."""
         uri = destination.at(name)
         try:
             with destination.open(name) as file:
@@ -210,12 +224,16 @@ def build_checkpoint(
 ) -> dict[str, Any]:
     """A checkpoint as mmengine's `Runner.save_checkpoint` makes it, short of saving it.
 
+    One to resume from has the position in the data, too, under ``data``: `Loader.state_dict`, behind the last batch
+    that was trained. Weights have the names that the model itself gives them, also where it is wrapped for several
+    ranks.
+
     Tensors that are on the CPU are not copied: save it before the next step.
 
     Args:
         runner: mmengine's.
         meta: ``epoch`` and ``iter``, of steps done; the rest is added.
-        is_resumable: whether it gets the states of the schedulers and, with `has_optimizer`, of the optimizer.
+        is_resumable: whether it gets the states of the data, the schedulers and, with `has_optimizer`, the optimizer.
         has_optimizer: see there.
     """
     meta |= {
@@ -225,16 +243,19 @@ def build_checkpoint(
         "time": time.strftime("%Y%m%d_%H%M%S"),
         "mmengine_version": mmengine.__version__,
         "dataset_meta": runner.train_dataloader.dataset.metainfo,
+        "steps_per_epoch": len(runner.train_dataloader),
     }
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     checkpoint = {
         "meta": meta,
-        "state_dict": weights_to_cpu(runner.model.state_dict()),
+        "state_dict": weights_to_cpu(model.state_dict()),
         "message_hub": _on_cpu(runner.message_hub.state_dict()),
     }
     if is_resumable:
         if has_optimizer:
             checkpoint["optimizer"] = _on_cpu(runner.optim_wrapper.state_dict())
         checkpoint["param_schedulers"] = [scheduler.state_dict() for scheduler in runner.param_schedulers or ()]
+        checkpoint["data"] = runner.train_dataloader.state_dict()
     runner.call_hook("before_save_checkpoint", checkpoint=checkpoint)
     return checkpoint
 
@@ -245,6 +266,8 @@ def _on_cpu(state: dict[str, Any]) -> Any:
 
 def _remove(destination: Destination, uri: str) -> None:
     """Remove a file that is no longer wanted. If that cannot be, it stays: no reason to stop training."""
+    if not is_main_process():
+        return
     try:
         destination.client.remove(uri)
     except (LoaderError, OSError) as error:

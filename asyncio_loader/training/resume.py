@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.logging import MessageHub
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from asyncio_loader.errors import AccessDenied, ConfigError
+from asyncio_loader.errors import AccessDenied, ConfigError, StateMismatch
 from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.checkpoints import LAST_CHECKPOINT
 from asyncio_loader.training.destinations import Destination
@@ -35,6 +36,9 @@ class ResumableRunner(Runner):  # type: ignore[misc]
 
     So nothing has to be registered for the process, and the weights of another model are refused, not skipped. Nor is
     a checkpoint taken up that lacks the state of the schedule: the learning rate would be a wrong one, silently.
+
+    The position in the data is taken up by the loop (`EpochLoop`, `IterationLoop`), for any number of ranks and any
+    batch size.
 
     Args:
         read: a checkpoint as a dict, from its URI or path; its errors come through.
@@ -58,13 +62,15 @@ class ResumableRunner(Runner):  # type: ignore[misc]
         _check_resumable(name, checkpoint, self.param_schedulers)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         weights = {key.removeprefix("module."): value for key, value in checkpoint["state_dict"].items()}
+        model = self.model.module if is_model_wrapper(self.model) else self.model
         try:
-            self.model.load_state_dict(weights)
+            model.load_state_dict(weights)
         except RuntimeError as error:
             said = textwrap.shorten(str(error), _SHOWN_CHARACTERS, placeholder=" …")
             raise ConfigError(f"{name}: its weights are not those of the config's model: {said}") from error
         self.logger.info("resumed from %s", filename)
         self._has_moments = "optimizer" in checkpoint
+        self._position, self._meta = checkpoint.get("data"), checkpoint["meta"]
         return checkpoint
 
     def resume(self, filename: str, *arguments: Any, **options: Any) -> None:
@@ -73,9 +79,11 @@ class ResumableRunner(Runner):  # type: ignore[misc]
         A checkpoint without an optimizer gives the learning rate all the same: the schedulers remember what they set.
 
         Raises:
-            ConfigError: as `load_checkpoint`, or the optimizer of the checkpoint is another one; names the config.
+            ConfigError: as `load_checkpoint`, or the optimizer of the checkpoint is another one, or it was saved in the
+                middle of an epoch of other data; names the config.
             FetchError: the checkpoint could not be had; names the config, too.
         """
+        name = f"{self._resumed_by}={filename!r}"
         with named(self.cfg.filename):
             try:
                 super().resume(filename, *arguments, **options)
@@ -85,11 +93,26 @@ class ResumableRunner(Runner):  # type: ignore[misc]
                 raise
             except ValueError as error:
                 # torch's optimizers: other parameter groups.
-                name = f"{self._resumed_by}={filename!r}"
                 raise ConfigError(f"{name}: its optimizer is not the config's: {error}") from error
+            self._take_up_position(name)
         if not self._has_moments:
             self.logger.warning(
                 "%s has no optimizer: momentum and the like start anew, at the learning rate of the schedule", filename
+            )
+
+    def _take_up_position(self, name: str) -> None:
+        try:
+            self.train_loop.go_on_from(self._position)
+        except (StateMismatch, ConfigError) as error:
+            raise ConfigError(f"{name} was saved amidst other data than the config's: {error}") from error
+        before, now = self._meta.get("steps_per_epoch"), len(self.train_dataloader)
+        if before not in (None, now):
+            self.logger.info(
+                "an epoch has %d steps now, and had %d: it ends where its data end, the last iteration is number %d, "
+                "and what a schedule counts in iterations stays as it was, converted epochs included",
+                now,
+                before,
+                self.max_iters,
             )
 
     def _take_up_rates(self) -> None:
@@ -218,12 +241,17 @@ def _damaged(checkpoint: dict[str, Any]) -> list[str]:
         # In old files of mmengine it is the object itself.
         "message_hub": has_hub or isinstance(hub, MessageHub),
         "optimizer": _is_dict(checkpoint.get("optimizer", {})),
+        "data": _is_position(checkpoint.get("data")),
     }
     return [key for key, is_so in is_sound.items() if not is_so]
 
 
 def _is_dict(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def _is_position(value: object) -> bool:
+    return value is None or (isinstance(value, Mapping) and type(value.get("epoch")) is int)
 
 
 def _is_states(value: object) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
+from mmengine.runner import Runner, set_random_seed
 
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.errors import ConfigError
@@ -27,7 +27,7 @@ from asyncio_loader.training.destinations import Destination, check_destinations
 from asyncio_loader.training.evaluation import CocoMetric
 from asyncio_loader.training.hooks import EpochHook, ThroughputHook
 from asyncio_loader.training.log_files import LONGEST_LOG_NAME, LogShipment, shipped
-from asyncio_loader.training.loops import IterationLoop
+from asyncio_loader.training.loops import EpochLoop, IterationLoop
 from asyncio_loader.training.model import FasterRCNN, build_model
 from asyncio_loader.training.naming import named
 from asyncio_loader.training.out_dirs import check_writable
@@ -230,7 +230,7 @@ def _build_runner(config: Config, parts: _Parts, hooks: Sequence[Hook], console:
             model=parts.model,
             work_dir=str(places.directory),
             train_dataloader=parts.train_loader,
-            train_cfg={"type": EpochBasedTrainLoop if schedule.by_epoch else IterationLoop, **plan.train_cfg},
+            train_cfg={"type": EpochLoop if schedule.by_epoch else IterationLoop, **plan.train_cfg},
             val_dataloader=parts.val_loader,
             val_cfg={} if evaluates else None,
             val_evaluator=Evaluator([parts.metric]) if evaluates else None,

@@ -20,6 +20,9 @@ __all__ = ["RunPlan", "translate"]
 _METRICS = ["bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_s", "bbox_mAP_m", "bbox_mAP_l"]
 # What mmengine writes: the log, the scalars, the config, and copies of these for visualizers.
 _LOG_SUFFIXES = (".log", ".json", ".py", ".yaml")
+# Of a run by epochs nobody knows how many iterations it will have before the data have been counted.
+_MOST_ITERATIONS = 10**9 - 1
+_FILENAMES = {True: "epoch_{}.pth", False: "iter_{}.pth"}
 _LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -78,8 +81,9 @@ class RunPlan:
     def longest_names(self) -> tuple[str | None, str | None]:
         """Of a regular and of a best checkpoint; None where there is none."""
         plan, length = self.checkpoints, self.schedule.length
+        steps = length if plan and plan.by_epoch == self.schedule.by_epoch else _MOST_ITERATIONS
         return (
-            plan.regular_name(length) if plan and plan.interval else None,
+            plan.regular_name(steps) if plan and plan.interval else None,
             plan.best_name(length) if plan and plan.best_metric else None,
         )
 
@@ -168,30 +172,36 @@ def _read_evaluation(top: Section, schedule: Schedule) -> tuple[int | None, int,
 
 
 def _read_checkpoints(top: Section, schedule: Schedule, best: str | None) -> CheckpointPlan | None:
-    filename = "epoch_{}.pth" if schedule.by_epoch else "iter_{}.pth"
+    units = {"by_epoch": schedule.by_epoch, "best_by_epoch": schedule.by_epoch}
     if not top.has("checkpoint_config"):
-        plan = CheckpointPlan(by_epoch=schedule.by_epoch, interval=None, filename=filename, best_metric=best)
-        return plan if best else None
+        filename = _FILENAMES[schedule.by_epoch]
+        return CheckpointPlan(**units, interval=None, filename=filename, best_metric=best) if best else None
     with top.section("checkpoint_config") as section:
-        if section.has("filename_tmpl"):
-            filename = section.text("filename_tmpl")
-        # Any other brace would fail, or vanish, when the name is made.
-        if "{}" not in filename or {"{", "}", "/"} & set(filename.replace("{}", "", 1)):
-            raise section.error("filename_tmpl", "must be the name of a file with one {} for the steps")
-        _check_unit(section, schedule)
+        if schedule.by_epoch:
+            units["by_epoch"] = section.flag("by_epoch", True)
+        else:
+            _check_unit(section, schedule)
         # The file `last_checkpoint` is there instead of a link, and always mmengine's own meta data. The last two have
         # been read.
         section.ignore("create_symlink", "meta", "sync_buffer", "out_dir", "file_client_args")
         keep = section.take("max_keep_ckpts", -1)
         return CheckpointPlan(
-            by_epoch=schedule.by_epoch,
+            **units,
             interval=section.count("interval", 1, least=1),
             save_last=section.flag("save_last", True),
             save_optimizer=section.flag("save_optimizer", True),
             keep_items=None if keep == -1 else section.count("max_keep_ckpts", least=1),
-            filename=filename,
+            filename=_read_filename(section, units["by_epoch"]),
             best_metric=best,
         )
+
+
+def _read_filename(section: Section, by_epoch: bool) -> str:
+    filename = section.text("filename_tmpl") if section.has("filename_tmpl") else _FILENAMES[by_epoch]
+    # Any other brace would fail, or vanish, when the name is made.
+    if "{}" not in filename or {"{", "}", "/"} & set(filename.replace("{}", "", 1)):
+        raise section.error("filename_tmpl", "must be the name of a file with one {} for the steps")
+    return filename
 
 
 def _read_logging(

@@ -20,6 +20,20 @@ from asyncio_loader.training.out_dirs import OutDir
 ROOT = "memory://checkpoints"
 
 
+class FakeLoader:
+    """Two steps per epoch; all that was trained is consumed."""
+
+    def __init__(self, runner: FakeRunner) -> None:
+        self._runner = runner
+        self.dataset = SimpleNamespace(metainfo={"classes": ("a",)})
+
+    def __len__(self) -> int:
+        return 2
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"version": 1, "epoch": self._runner.epoch, "consumed": 2 * self._runner.iter, "plan": {"seed": 0}}
+
+
 class FakeRunner:
     """As much of mmengine's as the hook looks at: a run by epochs of one iteration."""
 
@@ -34,7 +48,7 @@ class FakeRunner:
         self.model = torch.nn.Linear(2, 1)
         self.optim_wrapper = torch.optim.SGD(self.model.parameters(), lr=0.1)
         self.param_schedulers: list[Any] = []
-        self.train_dataloader = SimpleNamespace(dataset=SimpleNamespace(metainfo={"classes": ("a",)}))
+        self.train_dataloader = FakeLoader(self)
 
     def call_hook(self, name: str, **_: object) -> None:
         assert name == "before_save_checkpoint"
@@ -78,7 +92,7 @@ class Case:
         root = OutDir("checkpoint_config.out_dir", f"{ROOT}-{tmp_path.name}", self.client)
         self.place = Destination.under(root, self.work_dir, journal)
         self.runner = FakeRunner(4, str(tmp_path))
-        values = {"by_epoch": True, "interval": 1, "filename": "epoch_{}.pth", **plan}
+        values = {"by_epoch": True, "best_by_epoch": True, "interval": 1, "filename": "epoch_{}.pth", **plan}
         self.hook = CheckpointHook(CheckpointPlan(**values), self.place, self.place, self.work_dir)
 
     def go(self, *scores: float | None) -> None:
@@ -117,9 +131,10 @@ def test_it_has_what_mmengine_reads(tmp_path: Path) -> None:
     case.go(None)
 
     checkpoint = case.saved("epoch_1.pth")
-    assert checkpoint.keys() == {"meta", "state_dict", "message_hub", "optimizer", "param_schedulers"}
+    assert checkpoint.keys() == {"meta", "state_dict", "message_hub", "optimizer", "param_schedulers", "data"}
     assert (checkpoint["meta"]["epoch"], checkpoint["meta"]["iter"]) == (1, 0)
     assert checkpoint["meta"]["dataset_meta"] == {"classes": ("a",)}
+    assert checkpoint["meta"]["steps_per_epoch"] == 2
     info = checkpoint["message_hub"]["runtime_info"]
     assert (info["last_ckpt"], info["keep_ckpt_ids"]) == (case.place.at("epoch_1.pth"), [1])
 
@@ -296,7 +311,7 @@ def test_the_note_of_a_rescued_checkpoint_is_absolute(tmp_path: Path, monkeypatc
     case = Case(tmp_path)
     case.client.broken = {"write epoch_1.pth"}
     monkeypatch.chdir(tmp_path)
-    plan = CheckpointPlan(by_epoch=True, interval=1, filename="epoch_{}.pth")
+    plan = CheckpointPlan(by_epoch=True, best_by_epoch=True, interval=1, filename="epoch_{}.pth")
     case.hook = CheckpointHook(plan, case.place, case.place, Path("run"))
 
     with pytest.raises(LoaderError, match="the upload failed"):

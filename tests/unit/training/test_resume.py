@@ -152,6 +152,15 @@ def test_the_weights_are_loaded_and_hooks_are_told() -> None:
     assert runner.hooks_called == ["after_load_checkpoint"]
 
 
+def test_the_weights_of_a_model_that_is_wrapped_are_loaded() -> None:
+    runner = Bare(checkpoint())
+    runner.model = torch.nn.DataParallel(runner.model)
+
+    values = runner.load_checkpoint("s3://b/k.pth")
+
+    assert torch.equal(runner.model.module.weight, values["state_dict"]["weight"])
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -163,6 +172,8 @@ def test_the_weights_are_loaded_and_hooks_are_told() -> None:
         ({"state_dict": {1: torch.zeros(1)}}, "(state_dict missing or damaged)"),
         ({"message_hub": {"log_scalars": {}}}, "(message_hub missing or damaged)"),
         ({"optimizer": []}, "(optimizer missing or damaged)"),
+        ({"data": {"consumed": 3}}, "(data missing or damaged)"),
+        ({"data": {"epoch": "1", "consumed": 3}}, "(data missing or damaged)"),
         ({"param_schedulers": None}, "is the best checkpoint of a run, or another one of weights alone: "),
         ({"param_schedulers": [{}]}, "its param_schedulers are not those of the config's lr_config"),
         ({"param_schedulers": {"a": 1}}, "its param_schedulers are not those of the config's lr_config"),

@@ -75,8 +75,30 @@ def test_what_checkpoint_config_says() -> None:
     said = {"interval": 3, "max_keep_ckpts": 2, "save_last": False, "save_optimizer": False, "filename_tmpl": "e{}.pth"}
 
     assert plan(checkpoint_config=said).checkpoints == CheckpointPlan(
-        by_epoch=True, interval=3, keep_items=2, save_last=False, save_optimizer=False, filename="e{}.pth"
+        by_epoch=True,
+        best_by_epoch=True,
+        interval=3,
+        keep_items=2,
+        save_last=False,
+        save_optimizer=False,
+        filename="e{}.pth",
     )
+
+
+def test_a_run_by_epochs_may_save_by_iterations() -> None:
+    checkpoints = plan(
+        checkpoint_config={"by_epoch": False, "interval": 500}, evaluation={"save_best": "bbox"}
+    ).checkpoints
+
+    assert checkpoints is not None
+    assert (checkpoints.by_epoch, checkpoints.regular_name(500)) == (False, "iter_500.pth")
+    assert checkpoints.best_name(2) == "best_bbox_mAP_epoch_2.pth"
+
+
+def test_a_run_by_iterations_has_no_end_of_an_epoch_to_save_at() -> None:
+    said = refusal(runner={"type": "IterBasedRunner", "max_iters": 9}, checkpoint_config={"by_epoch": True})
+
+    assert said == "checkpoint_config.by_epoch=True must be False: the runner counts iterations"
 
 
 def test_each_section_has_an_out_dir_of_its_own() -> None:
@@ -208,3 +230,7 @@ def test_the_longest_names_are_those_of_the_last_step() -> None:
 
     assert translated.longest_names == ("epoch_12.pth", "best_bbox_mAP_epoch_12.pth")
     assert plan(checkpoint_config=None).longest_names == (None, None)
+
+
+def test_the_last_step_of_a_run_by_epochs_that_saves_by_iterations_is_a_large_number() -> None:
+    assert plan(checkpoint_config={"by_epoch": False}).longest_names[0] == "iter_999999999.pth"
