@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from asyncio_loader.bridge.loop_thread import WAKE_S, LoopThread
-from asyncio_loader.engine.prefetch import Delivery, Job, Prefetcher
+from asyncio_loader.engine.agenda import Agenda, Job
+from asyncio_loader.engine.prefetch import Delivery, Prefetcher
 from asyncio_loader.engine.window import Credit
 from asyncio_loader.options import FetchOptions
 from asyncio_loader.stats import Counters
@@ -45,12 +46,24 @@ class Feed:
         *,
         options: FetchOptions,
         counters: Counters,
+        is_complete: bool = True,
     ) -> None:
+        """Start fetching.
+
+        Args:
+            loop_thread: where the store lives.
+            store: where the objects are.
+            jobs: what to fetch, in the order of use; drawn from in the loop's thread.
+            options: how much at once.
+            counters: where it counts.
+            is_complete: False: `extend` may add jobs, and nothing ends before `complete`.
+        """
         self._ready: queue.SimpleQueue[Delivery | _End] = queue.SimpleQueue()
         self._returned: deque[Credit] = deque()
         self._is_waking = False
         self._loop_thread = loop_thread
-        prefetcher = Prefetcher(store, jobs, options=options, deliver=self._ready.put, counters=counters)
+        self._agenda = Agenda(jobs, is_complete=is_complete)
+        prefetcher = Prefetcher(store, self._agenda, options=options, deliver=self._ready.put, counters=counters)
         self.window = prefetcher.window
         self._running = loop_thread.start(_run(prefetcher, self._ready.put))
         # A feed that is dropped rather than closed must not go on fetching.
@@ -69,6 +82,14 @@ class Feed:
         if item.error is not None:
             raise item.error
         return None
+
+    def extend(self, jobs: Iterable[Job]) -> None:
+        """Append jobs: they are begun as soon as the window has room, whether or not the earlier ones were taken."""
+        self._loop_thread.call(self._agenda.add, jobs)
+
+    def complete(self) -> None:
+        """No more jobs will come: after the last delivery `take` returns None."""
+        self._loop_thread.call(self._agenda.complete)
 
     def give_back(self, credit: Credit) -> None:
         """Return a delivery's credit, so that more is fetched."""

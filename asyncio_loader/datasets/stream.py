@@ -1,64 +1,126 @@
-"""A live iteration over samples, in the process and for the consumer that asked for it."""
+"""A live iteration over the samples of an epoch, in the process and for the consumer that asked for it."""
 
 from __future__ import annotations
 
 import os
 import time
-import weakref
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
-from asyncio_loader.bridge.feed import Feed
-from asyncio_loader.bridge.ordered_map import OrderedThreadMap
 from asyncio_loader.datasets.recipe import Made, Recipe
-from asyncio_loader.datasets.session import Session
-from asyncio_loader.datasets.size import size_bytes
-from asyncio_loader.engine.prefetch import Delivery, Job
-from asyncio_loader.engine.window import Credit
+from asyncio_loader.datasets.source import SampleSource
 from asyncio_loader.errors import LoaderError
-from asyncio_loader.options import FetchOptions
-from asyncio_loader.records import Buffer, Failed, Fetched
+from asyncio_loader.order.plan import EpochPlan
+from asyncio_loader.order.shard import Shard
+from asyncio_loader.records import Failed
 from asyncio_loader.stats import Counters
 
-__all__ = ["SampleStream"]
+__all__ = ["Part", "Progress", "SampleStream"]
 
-T = TypeVar("T")
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one process does of one epoch.
+
+    Attributes:
+        plan: the order of the epoch, from where it begins.
+        shard: which of its samples.
+        skip: samples of the shard that were consumed before.
+        recipe: what they are made by.
+        identity: equal for two parts exactly if they stand for the same samples, made in the same way.
+    """
+
+    plan: EpochPlan
+    shard: Shard
+    skip: int
+    recipe: Recipe
+    identity: tuple[Any, ...]
+
+
+class Progress:
+    """How far a consumer has got with a part. Outlives the stream, for whoever asks later.
+
+    Attributes:
+        part: what it goes through.
+        passed: samples of the shard that the consumer got, or that were left out by ``on_error="skip"``.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.passed = part.skip
+        self._count = part.plan.count(part.shard)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of the part is left."""
+        return self.passed >= self._count
+
+    @property
+    def next_step(self) -> int:
+        """The first step of the rank, from where the plan begins, that is not wholly consumed by this shard."""
+        plan, shard = self.part.plan, self.part.shard
+        if self.is_over:
+            return plan.steps_left
+        return shard.worker + shard.workers * (self.passed // plan.batch_size)
+
+    @property
+    def consumed(self) -> int:
+        """Positions of the epoch, over all ranks, that are consumed when every rank and worker got as far as this one.
+
+        Exact at the borders of batches. Within a batch: exact on one rank without workers, else where it began.
+        """
+        plan = self.part.plan
+        if plan.ranks == self.part.shard.workers == 1 and plan.unit is None and not self.is_over:
+            return plan.start + self.passed
+        return plan.consumed_after(min(self.next_step, plan.steps_left))
 
 
 class SampleStream(Iterator[Any]):
-    """Samples of one epoch in order, fetched ahead; transformed on `threads`, or with 0 in the consumer's own thread.
+    """Samples of one epoch in order.
 
-    Not thread-safe, and only for the process that made it. `close` is idempotent, ends at once what is in flight,
-    and happens by itself at the end of the epoch, upon an error, at garbage collection and at interpreter exit.
+    Not thread-safe, and only for the process that made it. `close` is idempotent, and happens by itself at the end of
+    the epoch and upon an error.
+
+    Attributes:
+        progress: how far it is.
     """
 
     def __init__(
         self,
-        session: Session,
-        jobs: Iterable[Job],
-        *,
-        recipe: Recipe,
-        options: FetchOptions,
+        source: SampleSource,
+        part: Part,
         counters: Counters,
-        threads: int = 0,
-        owns_session: bool = False,
+        *,
+        on_end: Callable[[], None],
+        on_close: Callable[[], None],
     ) -> None:
-        """Start fetching. `owns_session`: close the session with the stream."""
+        """Go on with what `source` has begun.
+
+        Args:
+            source: gives the samples of the part, next.
+            part: what to go through.
+            counters: where it counts.
+            on_end: called once, when all of the part is through.
+            on_close: called when it ends earlier; ends the source.
+        """
+        self.progress = Progress(part)
+        self._recipe = part.recipe
         self._pid = os.getpid()
-        self._session = session
-        self._recipe = recipe
+        self._source = source
         self._counters = counters
-        self._credit: Credit | None = None
+        self._on_end = on_end
+        self._on_close = on_close
         self._elapsed_before = counters.elapsed_s
         self._started: float | None = None
-        self._feed = Feed(session.loop_thread, session.store, jobs, options=options, counters=counters)
-        self._pool = _start_pool(self._feed, recipe, options, threads) if threads else None
-        self._close = weakref.finalize(
-            self, _shut, self._pid, self._feed, self._pool, session.close if owns_session else None
-        )
+        self._is_open = True
 
     def __next__(self) -> Any:
-        self._check_process()
+        if os.getpid() != self._pid:
+            raise LoaderError(
+                f"this iterator was made in process {self._pid} and cannot be used in process {os.getpid()}: "
+                "call iter() on the dataset or Loader in the process that consumes it"
+            )
         if self._started is None:
             self._started = time.perf_counter()
         try:
@@ -69,90 +131,31 @@ class SampleStream(Iterator[Any]):
         finally:
             self._counters.elapsed_s = self._elapsed_before + time.perf_counter() - self._started
         if made is None:
-            self.close()
             raise StopIteration
         self._counters.samples += 1
         return made.value
 
     def close(self) -> None:
         """Cancel all GETs, end the threads, give everything back. In a forked child it does nothing."""
-        self._close()
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._pid:
-            raise LoaderError(
-                f"this iterator was made in process {self._pid} and cannot be used in process {os.getpid()}: "
-                "call iter() on the dataset or Loader in the process that consumes it"
-            )
+        if self._is_open:
+            self._is_open = False
+            self._on_close()
 
     def _next_made(self) -> Made | None:
-        while True:
-            result = self._next_result()
+        while self._is_open and not self.progress.is_over:
+            result = self._source.take()
             if result is None:
+                # It was closed.
+                self._is_open = False
                 return None
             if isinstance(result, Failed):
                 self._counters.failed += 1
-            made = self._recipe.settle(result, self._fetch_now)
+            made = self._recipe.settle(result, self._source.fetch)
+            self.progress.passed += 1
             if made is not None:
                 return made
-
-    def _next_result(self) -> Made | Failed | None:
-        if not self._close.alive:
-            return None
-        if self._pool is not None:
-            return self._timed(self._pool.get)
-        if self._credit is not None:
-            self._feed.give_back(self._credit)
-            self._credit = None
-        delivery = self._timed(self._feed.take)
-        if delivery is None:
-            return None
-        # The consumer may hold the bytes themselves until it asks for the next sample.
-        self._credit = delivery.credit
-        return self._recipe.make(delivery.outcome)
-
-    def _fetch_now(self, uri: str) -> tuple[Buffer, int]:
-        return self._timed(lambda: self._session.fetch(uri, self._counters))
-
-    def _timed(self, wait: Callable[[], T]) -> T:
-        started = time.perf_counter()
-        try:
-            return wait()
-        finally:
-            self._counters.wait_s += time.perf_counter() - started
-
-
-def _start_pool(
-    feed: Feed, recipe: Recipe, options: FetchOptions, threads: int
-) -> OrderedThreadMap[Delivery, Made | Failed]:
-    def apply(delivery: Delivery) -> tuple[Made | Failed, int]:
-        try:
-            made = recipe.make(delivery.outcome)
-            # Types that `size_bytes` does not know weigh what was fetched.
-            least = len(delivery.outcome.data) if isinstance(delivery.outcome, Fetched) else 0
-            return made, max(least, size_bytes(made.value)) if isinstance(made, Made) else 0
-        finally:
-            feed.give_back(delivery.credit)
-
-    return OrderedThreadMap(
-        feed.take,
-        apply,
-        threads=threads,
-        budget_bytes=options.decoded_bytes,
-        budget_items=options.window_items,
-    )
-
-
-def _shut(
-    pid: int,
-    feed: Feed,
-    pool: OrderedThreadMap[Delivery, Made | Failed] | None,
-    close_session: Callable[[], None] | None,
-) -> None:
-    if os.getpid() != pid:
-        return
-    feed.close()
-    if pool is not None:
-        pool.close()
-    if close_session is not None:
-        close_session()
+        if self._is_open:
+            self._is_open = False
+            self._source.rest()
+            self._on_end()
+        return None

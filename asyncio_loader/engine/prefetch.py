@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from asyncio_loader.engine.agenda import Agenda, Job
 from asyncio_loader.engine.fetch import fetch_object
 from asyncio_loader.engine.reorder import ReorderBuffer
 from asyncio_loader.engine.window import Credit, SizeEstimate, Window
 from asyncio_loader.errors import FetchError
 from asyncio_loader.options import FetchOptions
-from asyncio_loader.records import Failed, Fetched, ObjectRef, Outcome, Slot
+from asyncio_loader.records import Failed, Fetched, Outcome
 from asyncio_loader.stats import Counters
 from asyncio_loader.stores.base import ObjectStore
 from asyncio_loader.stores.retry import RetryLog
 
-__all__ = ["Delivery", "Job", "Prefetcher"]
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One object to fetch, and the place in the epoch it is for."""
-
-    ref: ObjectRef
-    slot: Slot
-    epoch: int = 0
+__all__ = ["Delivery", "Prefetcher"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +44,7 @@ class Prefetcher:
     def __init__(
         self,
         store: ObjectStore,
-        jobs: Iterable[Job],
+        agenda: Agenda,
         *,
         options: FetchOptions,
         deliver: Callable[[Delivery], object],
@@ -63,14 +55,14 @@ class Prefetcher:
 
         Args:
             store: where the objects are.
-            jobs: what to fetch, in the order of use; drawn from in the loop's thread.
+            agenda: what to fetch, in the order of use.
             options: how much at once.
             deliver: called in the loop's thread, once per job, in the jobs' order; must not block.
             counters: where it counts.
             estimate: of sizes that nobody knows. None: a new one.
         """
         self._store = store
-        self._jobs: Iterator[tuple[int, Job]] = enumerate(jobs)
+        self._agenda = agenda
         self._options = options
         self._ready: ReorderBuffer[Delivery] = ReorderBuffer(deliver)
         self._counters = counters
@@ -79,14 +71,18 @@ class Prefetcher:
         self.window = Window(options.window_bytes, options.window_items)
 
     async def run(self) -> None:
-        """Fetch all jobs. Cancelling it cancels every GET; what was not delivered by then is dropped."""
+        """Fetch all jobs, until the agenda is complete.
+
+        Cancelling it cancels every GET; what was not delivered by then is dropped.
+        """
         async with asyncio.TaskGroup() as group:
             for _ in range(self._options.max_in_flight):
                 group.create_task(self._work())
 
     async def _work(self) -> None:
         task = asyncio.current_task()
-        for order, job in self._jobs:
+        while (entry := await self._agenda.take()) is not None:
+            order, job = entry
             if task is not None:
                 task.set_name(job.ref.uri)
             try:

@@ -16,7 +16,8 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from statistics import median
 
-from asyncio_loader.engine.prefetch import Delivery, Job, Prefetcher
+from asyncio_loader.engine.agenda import Agenda, Job
+from asyncio_loader.engine.prefetch import Delivery, Prefetcher
 from asyncio_loader.options import FetchOptions, S3Options
 from asyncio_loader.records import ObjectRef, Slot
 from asyncio_loader.stats import Counters
@@ -149,7 +150,7 @@ async def _prefetch(store: StoreRouter, count: int) -> None:
 
     jobs = (Job(ObjectRef(f"s3://bucket/{_key(number)}"), Slot(number, number)) for number in range(count))
     options = FetchOptions(max_in_flight=IN_FLIGHT)
-    await Prefetcher(store, jobs, options=options, deliver=consume, counters=counters).run()
+    await Prefetcher(store, Agenda(jobs), options=options, deliver=consume, counters=counters).run()
     assert counters.bytes_fetched == count * SIZE_BYTES
 
 

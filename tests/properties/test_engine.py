@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncio_loader.engine.prefetch import Delivery, Job, Prefetcher
+from asyncio_loader.engine.agenda import Agenda, Job
+from asyncio_loader.engine.prefetch import Delivery, Prefetcher
 from asyncio_loader.engine.window import SizeEstimate
 from asyncio_loader.errors import ConnectionLost, FetchError, ObjectNotFound, ShortRead, Throttled
 from asyncio_loader.options import FetchOptions, RetryPolicy
@@ -93,7 +94,7 @@ def test_nothing_is_lost_doubled_or_out_of_order(
         ]
         prefetcher = Prefetcher(
             store,  # type: ignore[arg-type]
-            jobs,
+            Agenda(jobs),
             options=options,
             deliver=queue.put_nowait,
             counters=counters,

@@ -11,7 +11,7 @@ import pytest
 
 from asyncio_loader.bridge.feed import Feed
 from asyncio_loader.bridge.loop_thread import LoopThread
-from asyncio_loader.engine.prefetch import Job
+from asyncio_loader.engine.agenda import Job
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import FetchOptions
 from asyncio_loader.records import Buffer, ObjectRef, Slot

@@ -182,7 +182,7 @@ def test_a_wrong_argument_is_refused_at_once(arguments: dict[str, Any], message:
 
 
 def test_a_negative_epoch_is_refused() -> None:
-    with pytest.raises(ConfigError, match="epoch must be 0 or more"):
+    with pytest.raises(ConfigError, match="epoch must be a whole number"):
         dataset().set_epoch(-1)
 
 

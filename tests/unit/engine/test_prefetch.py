@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from asyncio_loader.engine.prefetch import Delivery, Job, Prefetcher
+from asyncio_loader.engine.agenda import Agenda, Job
+from asyncio_loader.engine.prefetch import Delivery, Prefetcher
 from asyncio_loader.errors import ConfigError, ObjectNotFound, ServerFault
 from asyncio_loader.options import FetchOptions, RetryPolicy
 from asyncio_loader.records import Buffer, Failed, Fetched, ObjectRef, Slot
@@ -55,7 +56,7 @@ class Run:
         self.hold = hold
         self.prefetcher = Prefetcher(
             store,  # type: ignore[arg-type]
-            work,
+            Agenda(work),
             options=FetchOptions(**options),  # type: ignore[arg-type]
             deliver=self.take,
             counters=self.counters,

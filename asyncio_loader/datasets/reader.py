@@ -1,0 +1,108 @@
+"""One process's part of epoch after epoch, with the next one's first objects fetched while this one drains."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+
+from asyncio_loader.datasets.recipe import as_ref
+from asyncio_loader.datasets.session import Session
+from asyncio_loader.datasets.source import SampleSource
+from asyncio_loader.datasets.stream import Part, SampleStream
+from asyncio_loader.engine.agenda import Job
+from asyncio_loader.stats import Counters
+
+__all__ = ["EpochReader"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class EpochReader:
+    """Reads one part after the other over one session: connections and threads stay, and so does what was fetched.
+
+    What comes next is the caller's guess. Where it was wrong, what was fetched for it is thrown away, and no guess is
+    taken any more. One stream at a time; not thread-safe.
+    """
+
+    def __init__(self, session: Session, counters: Counters, *, threads: int = 0, owns_session: bool = False) -> None:
+        """Args: threads: that transform; 0: the consumer's own. owns_session: it ends with the last stream."""
+        self._session = session
+        self._counters = counters
+        self._threads = threads
+        self._owns_session = owns_session
+        self._source: SampleSource | None = None
+        self._expected: Part | None = None
+        self._is_at_border = False
+        self._was_wrong = False
+
+    def read(self, part: Part, upcoming: Part | None = None) -> SampleStream:
+        """The samples of a part. Ends a stream that is still open.
+
+        Args:
+            part: what to go through.
+            upcoming: what will be read after it, probably. Its objects are fetched, and its samples made, when all of
+                `part` are on their way, as far as the window and the budget of decoded bytes allow. None: nothing.
+        """
+        source = self._continued(part)
+        expected = None if self._was_wrong else upcoming
+        if source is None:
+            jobs = _jobs(part) if expected is None else chain(_jobs(part), _jobs(expected))
+            source = SampleSource(
+                self._session,
+                jobs,
+                recipe=part.recipe,
+                counters=self._counters,
+                threads=self._threads,
+                is_complete=expected is None,
+            )
+        elif expected is None:
+            source.complete()
+        else:
+            source.extend(_jobs(expected))
+        self._source, self._expected, self._is_at_border = source, expected, False
+        return SampleStream(
+            source, part, self._counters, on_end=self._reach_border, on_close=partial(self._abandon, source)
+        )
+
+    def close(self) -> None:
+        """End all, the session included. Idempotent."""
+        self._drop()
+        self._session.close()
+
+    def _continued(self, part: Part) -> SampleSource | None:
+        """The source that has begun with this part already; any other is ended."""
+        source, expected = self._source, self._expected
+        if source is None:
+            return None
+        if self._is_at_border and expected is not None:
+            if expected.identity == part.identity:
+                return source
+            self._was_wrong = True
+            _LOG.debug("not the epoch that was expected: what was fetched ahead of it is dropped")
+        source.close()
+        return None
+
+    def _reach_border(self) -> None:
+        self._is_at_border = True
+        if self._expected is None:
+            self._drop()
+
+    def _abandon(self, source: SampleSource) -> None:
+        # A stream of before may still be held by somebody; it has no say in what is open now.
+        if source is self._source:
+            self._drop()
+
+    def _drop(self) -> None:
+        source, self._source, self._expected = self._source, None, None
+        if source is not None:
+            source.close()
+        if self._owns_session:
+            self._session.close()
+
+
+def _jobs(part: Part) -> Iterator[Job]:
+    refs = part.recipe.refs
+    for slot in part.plan.slots(part.shard, skip=part.skip):
+        yield Job(as_ref(refs[slot.index]), slot, part.plan.epoch)

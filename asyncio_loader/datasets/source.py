@@ -1,0 +1,134 @@
+"""One engine that goes through samples, epoch after epoch: fetched ahead, transformed, in order."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from asyncio_loader.bridge.feed import Feed
+from asyncio_loader.bridge.ordered_map import OrderedThreadMap
+from asyncio_loader.datasets.recipe import Made, Recipe
+from asyncio_loader.datasets.session import Session
+from asyncio_loader.datasets.size import size_bytes
+from asyncio_loader.engine.agenda import Job
+from asyncio_loader.engine.prefetch import Delivery
+from asyncio_loader.engine.window import Credit
+from asyncio_loader.options import FetchOptions
+from asyncio_loader.records import Buffer, Failed, Fetched
+from asyncio_loader.stats import Counters
+
+__all__ = ["SampleSource"]
+
+T = TypeVar("T")
+
+
+class SampleSource:
+    """Samples of the jobs it is given, in their order: transformed on `threads`, or with 0 in the consumer's own.
+
+    One window bounds what all of it holds, whichever epoch it is of. Not thread-safe, and only for the process that
+    made it. It ends at `close`, at garbage collection and at interpreter exit; the session stays open.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        jobs: Iterable[Job],
+        *,
+        recipe: Recipe,
+        counters: Counters,
+        threads: int = 0,
+        is_complete: bool = True,
+    ) -> None:
+        """Start fetching. `is_complete`: no `extend` will follow."""
+        self._session = session
+        self._recipe = recipe
+        self._counters = counters
+        self._credit: Credit | None = None
+        self._feed = Feed(
+            session.loop_thread,
+            session.store,
+            jobs,
+            options=session.options,
+            counters=counters,
+            is_complete=is_complete,
+        )
+        self._pool = _start_pool(self._feed, recipe, session.options, threads) if threads else None
+        self._close = weakref.finalize(self, _shut, os.getpid(), self._feed, self._pool)
+
+    def extend(self, jobs: Iterable[Job]) -> None:
+        """Append jobs; they are fetched as soon as there is room, while the earlier ones are still consumed."""
+        self._feed.extend(jobs)
+
+    def complete(self) -> None:
+        """No `extend` will follow."""
+        self._feed.complete()
+
+    def take(self) -> Made | Failed | None:
+        """The next sample, or why there is none; None after the last one of a complete source, and once closed.
+
+        Without threads the bytes of a sample count as held until the next one is taken, or until `rest`.
+        """
+        if not self._close.alive:
+            return None
+        if self._pool is not None:
+            return self._timed(self._pool.get)
+        self.rest()
+        delivery = self._timed(self._feed.take)
+        if delivery is None:
+            return None
+        # The consumer may hold the bytes themselves until it asks for the next sample.
+        self._credit = delivery.credit
+        return self._recipe.make(delivery.outcome)
+
+    def rest(self) -> None:
+        """The consumer is done with the last sample it took."""
+        if self._credit is not None:
+            self._feed.give_back(self._credit)
+            self._credit = None
+
+    def fetch(self, uri: str) -> tuple[Buffer, int]:
+        """One object now, outside of the order: its bytes and the number of GETs. Blocks; raises FetchError."""
+        return self._timed(lambda: self._session.fetch(uri, self._counters))
+
+    def close(self) -> None:
+        """Cancel all GETs, end the threads, give everything back. Idempotent. In a forked child it does nothing."""
+        self._close()
+
+    def _timed(self, wait: Callable[[], T]) -> T:
+        started = time.perf_counter()
+        try:
+            return wait()
+        finally:
+            self._counters.wait_s += time.perf_counter() - started
+
+
+def _start_pool(
+    feed: Feed, recipe: Recipe, options: FetchOptions, threads: int
+) -> OrderedThreadMap[Delivery, Made | Failed]:
+    def apply(delivery: Delivery) -> tuple[Made | Failed, int]:
+        try:
+            made = recipe.make(delivery.outcome)
+            # Types that `size_bytes` does not know weigh what was fetched.
+            least = len(delivery.outcome.data) if isinstance(delivery.outcome, Fetched) else 0
+            return made, max(least, size_bytes(made.value)) if isinstance(made, Made) else 0
+        finally:
+            feed.give_back(delivery.credit)
+
+    return OrderedThreadMap(
+        feed.take,
+        apply,
+        threads=threads,
+        budget_bytes=options.decoded_bytes,
+        budget_items=options.window_items,
+    )
+
+
+def _shut(pid: int, feed: Feed, pool: OrderedThreadMap[Delivery, Made | Failed] | None) -> None:
+    if os.getpid() != pid:
+        return
+    feed.close()
+    if pool is not None:
+        pool.close()
