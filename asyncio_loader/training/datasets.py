@@ -11,9 +11,10 @@ from asyncio_loader.datasets.coco import CocoDataset
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.datasets.location import read_file
 from asyncio_loader.errors import ConfigError, LoaderError
+from asyncio_loader.training.schedule import Schedule
 from asyncio_loader.training.sections import Section
 
-__all__ = ["DetectionSet", "annotation_reader", "build_dataset", "build_loader", "check_classes"]
+__all__ = ["DetectionSet", "annotation_reader", "build_dataset", "build_loader", "check_classes", "expect_epochs"]
 
 # What the run decides, not the config.
 _OWN = ("self", "seed", "batch_size", "shuffle", "test_mode", "drop_last")
@@ -47,6 +48,11 @@ def build_dataset(config: Mapping[str, Any], split: str, *, seed: int, batch_siz
 def build_loader(dataset: CocoDataset, batch_size: int, thread_count: int) -> Loader:
     """Batches of `collate_detection`, made by threads of this process. Close it."""
     return Loader(dataset, batch_size, threads=thread_count)
+
+
+def expect_epochs(loader: Loader, schedule: Schedule) -> None:
+    """Tell the dataset of a loader how many epochs come: it begins the next one early, and none after the last."""
+    loader.dataset.epochs = schedule.length if schedule.by_epoch else -(-schedule.length // max(1, len(loader)))
 
 
 def check_classes(dataset: CocoDataset, class_count: int) -> None:

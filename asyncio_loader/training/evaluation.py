@@ -6,13 +6,20 @@ import contextlib
 import io
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from asyncio_loader.coco.index import CocoIndex
+from asyncio_loader.errors import LoaderError
+from asyncio_loader.records import Slot
+from asyncio_loader.training.distributed import Ranks
 
 __all__ = ["CocoMetric"]
 
@@ -25,31 +32,67 @@ _NAMES = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_s", "bbox_mAP_m", 
 class CocoMetric(BaseMetric):  # type: ignore[misc]
     """``bbox_mAP`` and its parts, from 0 to 1; -1 where the set has no box of that size.
 
-    Predictions have to come in the order of the index, one per image: the k-th is about image k.
+    Each rank predicts its share of the images, in the order of its slots. Rank 0 puts them in the order of the index,
+    each image once, and judges them.
 
     Attributes:
-        metrics: the numbers of the last evaluation; empty before it.
-        detections: per image of the index the last evaluation's predictions: ``boxes`` (N, 4) xyxy in pixels of the
-            original image, ``scores`` (N,), ``labels`` (N,) from 0, on the CPU.
+        metrics: the numbers of the last evaluation, on every rank; empty before it.
+        detections: on rank 0, per image of the index the last evaluation's predictions: ``boxes`` (N, 4) xyxy in pixels
+            of the original image, ``scores`` (N,), ``labels`` (N,) from 0, on the CPU.
     """
 
     # mmengine warns where there is no prefix; an empty one leaves the names as the dialect has them.
     default_prefix = ""
 
-    def __init__(self, index: CocoIndex, read_annotations: Callable[[], bytes]) -> None:
-        """`read_annotations` gives the annotation file that the index was made from; called once per evaluation."""
+    def __init__(
+        self,
+        index: CocoIndex,
+        read_annotations: Callable[[], bytes],
+        *,
+        ranks: Ranks | None = None,
+        slots: Callable[[], Iterable[Slot]] | None = None,
+    ) -> None:
+        """Describe the evaluation.
+
+        Args:
+            index: what is evaluated.
+            read_annotations: gives the annotation file that the index was made from; called once per evaluation, on
+                rank 0.
+            ranks: who evaluates. None: this process alone.
+            slots: gives the places of this rank's samples, one per prediction. None: all of the index, in its order.
+        """
         super().__init__()
         self.metrics: dict[str, float] = {}
         self.detections: list[dict[str, Tensor]] = []
         self._index = index
         self._read_annotations = read_annotations
+        self._ranks = ranks or Ranks()
+        self._slots = slots or (lambda: (Slot(place, place) for place in range(len(index))))
 
     def process(self, data_batch: object, data_samples: list[dict[str, Tensor]]) -> None:
         """Keep a batch of predictions."""
         self.results.extend({name: value.detach().cpu() for name, value in p.items()} for p in data_samples)
 
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Judge what was predicted since the last time. Collective; `size`, mmengine's count of images, is not needed.
+
+        Raises:
+            LoaderError: there is not exactly one prediction for each image; or as `compute_metrics`, on all ranks.
+        """
+        with self._ranks.agreed():
+            share = _Share.of(list(self._slots()), self.results)
+        self.results.clear()
+        # Not the images: some boxes per image, in a few arrays.
+        shares = self._ranks.collect(share)
+        self.metrics = self._ranks.from_main(lambda: self.compute_metrics(_merge(shares, len(self._index))))
+        return dict(self.metrics)
+
     def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
-        """The six numbers. pycocotools' own table goes to the log."""
+        """The six numbers, of one prediction per image of the index. pycocotools' own table goes to the log.
+
+        Raises:
+            FetchError: the annotation file could not be had.
+        """
         self.detections = list(results)
         rows = [row for place, prediction in enumerate(results) for row in self._rows(place, prediction)]
         if rows:
@@ -60,8 +103,7 @@ class CocoMetric(BaseMetric):  # type: ignore[misc]
         else:
             numbers = [0.0] * len(_NAMES)
             _LOG.warning("evaluation: not a single box was predicted on %d images", len(results))
-        self.metrics = dict(zip(_NAMES, numbers, strict=False))
-        return dict(self.metrics)
+        return dict(zip(_NAMES, numbers, strict=False))
 
     def _rows(self, place: int, prediction: dict[str, Tensor]) -> list[dict[str, Any]]:
         """Predictions of one image in COCO's result format, boxes as x, y, width, height."""
@@ -92,6 +134,50 @@ class CocoMetric(BaseMetric):  # type: ignore[misc]
         evaluation.accumulate()
         evaluation.summarize()
         return [float(number) for number in evaluation.stats]
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """The predictions of one rank, without padding, in arrays: thousands of small tensors pickle slowly.
+
+    Attributes:
+        images: positions in the index, one per image.
+        counts: boxes per image.
+        found: ``boxes``, ``scores`` and ``labels``, those of one image after those of the other.
+    """
+
+    images: npt.NDArray[np.int64]
+    counts: list[int]
+    found: dict[str, npt.NDArray[Any]]
+
+    @classmethod
+    def of(cls, slots: Sequence[Slot], predictions: Sequence[dict[str, Tensor]]) -> _Share:
+        if len(slots) != len(predictions):
+            raise LoaderError(
+                f"evaluation: {len(predictions)} predictions for {len(slots)} images: it needs one for each, so that "
+                "none may be skipped (data.val.on_error)"
+            )
+        own = [(s.index, p) for s, p in zip(slots, predictions, strict=True) if not s.is_padding]
+        names = own[0][1] if own else ()
+        return cls(
+            np.array([image for image, _ in own], dtype=np.int64),
+            [len(prediction["scores"]) for _, prediction in own],
+            {name: torch.cat([prediction[name] for _, prediction in own]).numpy() for name in names},
+        )
+
+    def split(self) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """Image and prediction, one after the other."""
+        parts = {name: torch.split(torch.from_numpy(values), self.counts) for name, values in self.found.items()}
+        for place, image in enumerate(self.images.tolist()):
+            yield image, {name: values[place] for name, values in parts.items()}
+
+
+def _merge(shares: Iterable[_Share], count: int) -> list[dict[str, Tensor]]:
+    """The predictions of all ranks in the order of the index. That is each image once, or the plan is broken."""
+    predictions = dict(part for share in shares for part in share.split())
+    if predictions.keys() != set(range(count)):
+        raise LoaderError(f"evaluation: predictions for {len(predictions)} of {count} images")
+    return [predictions[image] for image in range(count)]
 
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""mmengine's Runner as one of several ranks: gradients are averaged, names in checkpoints stay those of one process."""
+"""mmengine's Runner as one of several ranks, whose gradients are averaged."""
 
 from __future__ import annotations
 
@@ -13,22 +13,7 @@ from torch import distributed, nn
 from asyncio_loader.training.distributed import Ranks
 from asyncio_loader.training.resume import ResumableRunner
 
-__all__ = ["BroadcastBuffers", "ParallelModel", "RankRunner"]
-
-
-class ParallelModel(MMDistributedDataParallel):  # type: ignore[misc]
-    """A model whose gradients are averaged over the ranks, and whose state is that of the model itself.
-
-    So what saves and loads a state need not know how many ranks there are.
-    """
-
-    def state_dict(self, *arguments: Any, **options: Any) -> Any:
-        """Of the model, without ``module.`` before every name."""
-        return self.module.state_dict(*arguments, **options)
-
-    def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
-        """Into the model; see `state_dict`."""
-        return self.module.load_state_dict(*arguments, **options)
+__all__ = ["BroadcastBuffers", "RankRunner"]
 
 
 class BroadcastBuffers(Hook):  # type: ignore[misc]
@@ -59,7 +44,7 @@ class RankRunner(ResumableRunner):
         if not self._ranks.is_distributed:
             wrapped: nn.Module = super().wrap_model(model_wrapper_cfg, model)
             return wrapped
-        return ParallelModel(
+        return MMDistributedDataParallel(
             module=model.to(get_device()),
             device_ids=[self._ranks.local_rank] if torch.cuda.is_available() else None,
             # Only an evaluation needs them to be equal; see `BroadcastBuffers`.

@@ -19,32 +19,35 @@ from mmengine.runner import Runner, set_random_seed
 
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.errors import ConfigError
-from asyncio_loader.fileio.journal import UploadJournal
+from asyncio_loader.order.shard import Shard
 from asyncio_loader.stats import LoaderStats
 from asyncio_loader.training.checkpoints import CheckpointHook
-from asyncio_loader.training.datasets import annotation_reader, build_dataset, build_loader, check_classes
-from asyncio_loader.training.destinations import Destination, check_destinations
+from asyncio_loader.training.datasets import (
+    annotation_reader,
+    build_dataset,
+    build_loader,
+    check_classes,
+    expect_epochs,
+)
+from asyncio_loader.training.distributed import Ranks, joined_ranks, noticing_lost_ranks
 from asyncio_loader.training.evaluation import CocoMetric
 from asyncio_loader.training.hooks import EpochHook, ThroughputHook
-from asyncio_loader.training.log_files import LONGEST_LOG_NAME, LogShipment, shipped
+from asyncio_loader.training.log_files import LogShipment, shipped
 from asyncio_loader.training.loops import EpochLoop, IterationLoop
 from asyncio_loader.training.model import FasterRCNN, build_model
 from asyncio_loader.training.naming import named
 from asyncio_loader.training.out_dirs import check_writable
-from asyncio_loader.training.resume import ResumableRunner, find_last_checkpoint, warn_of_earlier
-from asyncio_loader.training.run_log import relay_log
+from asyncio_loader.training.parallel import BroadcastBuffers, RankRunner
+from asyncio_loader.training.places import Places, look_back, plan_places
+from asyncio_loader.training.run_log import quiet_rank, relay_log
 from asyncio_loader.training.translate import RunPlan, translate
-from asyncio_loader.training.weights import load_pretrained, read_checkpoint
+from asyncio_loader.training.weights import load_pretrained
 
 if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import Tensor
 
 __all__ = ["TrainingReport", "train"]
-
-_LOG = logging.getLogger(__name__)
-
-_DEFAULT_FILENAMES = {True: "epoch_{}.pth", False: "iter_{}.pth"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,34 +72,12 @@ class TrainingReport:
 
 
 @dataclass(slots=True)
-class _Places:
-    """What a run writes, and what it goes on from."""
-
-    directory: Path
-    regular: Destination
-    best: Destination
-    logs: list[Destination]
-    resumed: str | None
-    resumed_by: str
-
-    def read(self, uri: str, plan: RunPlan) -> dict[str, Any]:
-        """A checkpoint to go on from: the run's own are read by what writes them."""
-        client = self.regular.client if self.regular.holds(uri) else None
-        return read_checkpoint(
-            uri,
-            path=self.resumed_by,
-            trusted=plan.trusted_checkpoints,
-            client=client,
-            s3_client=plan.weights_client,
-        )
-
-
-@dataclass(slots=True)
 class _Parts:
     """What a run is made of."""
 
+    ranks: Ranks
     plan: RunPlan
-    places: _Places
+    places: Places
     model: FasterRCNN
     train_loader: Loader
     val_loader: Loader | None
@@ -135,19 +116,23 @@ def train(
 
     However it ends, an interrupt included, connections, threads and log files of the run are closed then, and the log
     has been copied to where the config wants it. It seeds the global generators of random, numpy and torch.
+
+    Called on each of several ranks, see `joined_ranks`, it is one run: rank 0 writes and evaluates. What is wrong
+    before the first step is raised on all of them; after it an error is its rank's own, and ends the others' next
+    collective.
     """
     directory = Path(work_dir or config.get("work_dir") or Path("work_dirs", _stem(config)))
-    with relay_log(logging.INFO) as relay, contextlib.ExitStack() as stack:
-        with named(config.filename):
-            # First of all: it would be a pity to find out after the data has been read.
-            check_writable(directory, "work_dir")
-            parts = _prepare(config, directory, resume, trusted, stack)
+    with joined_ranks() as ranks, relay_log(logging.INFO, ranks.rank) as relay, contextlib.ExitStack() as stack:
+        parts = _prepare(config, directory, resume, trusted, ranks, stack)
         runner = _build_runner(config, parts, hooks, console)
         stack.callback(_close_log, runner)
+        if not ranks.is_main:
+            quiet_rank(runner.logger, ranks.rank)
         relay.attach(runner.logger)
         stack.enter_context(shipped(_plan_shipment(config, parts, runner), runner.logger, before_kill))
         start_s = time.monotonic()
-        runner.train()
+        with noticing_lost_ranks():
+            runner.train()
         losses = runner.message_hub.get_scalar("train/loss").data[0]
         return TrainingReport(
             work_dir=directory,
@@ -169,15 +154,44 @@ def _config_name(config: Config, timestamp: str = "20260101_000000") -> str:
 
 
 def _prepare(
-    source: Config, directory: Path, resume: bool, trusted: Sequence[str], stack: contextlib.ExitStack
+    source: Config, directory: Path, resume: bool, trusted: Sequence[str], ranks: Ranks, stack: contextlib.ExitStack
 ) -> _Parts:
-    """Everything that can be wrong with a config is found here, before the first step. Loaders close with `stack`."""
-    config: Mapping[str, Any] = source.to_dict()
-    plan = translate(config)
-    plan = replace(plan, trusted_checkpoints=(*plan.trusted_checkpoints, *trusted))
-    if "model" not in config:
-        raise ConfigError("model is missing")
-    places = _find_places(plan, directory, resume, _config_name(source))
+    """Everything that can be wrong with a config is found here, before the first step. Loaders close with `stack`.
+
+    Collective. Errors name the config, and are raised on all ranks.
+    """
+    name = source.filename
+    with ranks.agreed(), named(name):
+        # First of all: it would be a pity to find out after the data has been read.
+        check_writable(directory, "work_dir")
+        config: Mapping[str, Any] = source.to_dict()
+        plan = translate(config)
+        plan = replace(plan, trusted_checkpoints=(*plan.trusted_checkpoints, *trusted))
+        if "model" not in config:
+            raise ConfigError("model is missing")
+        _check_rate(config, ranks)
+        places = plan_places(plan, directory)
+
+    def resumed() -> tuple[str | None, str]:
+        with named(name):
+            return look_back(places, plan, resume=resume, config_name=_config_name(source))
+
+    places.resumed, places.resumed_by = ranks.from_main(resumed)
+    with ranks.agreed(), named(name):
+        return _build_parts(config, plan, places, ranks, stack)
+
+
+def _check_rate(config: Mapping[str, Any], ranks: Ranks) -> None:
+    if ranks.world > 1 and (config.get("auto_scale_lr") or {}).get("enable"):
+        raise ConfigError(
+            f"auto_scale_lr.enable=True: on {ranks.world} ranks say optimizer.lr as it shall be, for "
+            f"data.samples_per_gpu × {ranks.world} images per step"
+        )
+
+
+def _build_parts(
+    config: Mapping[str, Any], plan: RunPlan, places: Places, ranks: Ranks, stack: contextlib.ExitStack
+) -> _Parts:
     # The Runner seeds too, but only after the model has been given its first weights.
     set_random_seed(**plan.randomness)
     trusts, client = plan.trusted_checkpoints, plan.weights_client
@@ -188,43 +202,28 @@ def _prepare(
     train_set = build_dataset(config, "train", seed=seed, batch_size=plan.batch_size)
     check_classes(train_set, model.class_count)
     train_loader = stack.enter_context(build_loader(train_set, plan.batch_size, plan.thread_count))
+    expect_epochs(train_loader, plan.schedule)
     if plan.val_interval is None:
-        return _Parts(plan, places, model, train_loader, None, None)
+        return _Parts(ranks, plan, places, model, train_loader, None, None)
     val_set = build_dataset(config, "val", seed=seed, batch_size=plan.batch_size)
     val_loader = stack.enter_context(build_loader(val_set, plan.batch_size, plan.thread_count))
-    metric = CocoMetric(val_set.index, annotation_reader(config, val_set, "val"))
-    return _Parts(plan, places, model, train_loader, val_loader, metric)
-
-
-def _find_places(plan: RunPlan, directory: Path, resume: bool, config_name: str) -> _Places:
-    """Check where results go, clear up what a killed run left there, and find the checkpoint to go on from."""
-    journal = UploadJournal(directory / "uploads.jsonl")
-    regular = Destination.under(plan.checkpoint_dir, directory, journal)
-    best = Destination.under(plan.best_dir, directory, journal)
-    logs = [Destination.under(output.out_dir, directory, journal) for output in plan.logs]
-    longest = max(LONGEST_LOG_NAME, config_name, key=lambda name: len(name.encode()))
-    check_destinations([*zip((regular, best), plan.longest_names, strict=True), *((log, longest) for log in logs)])
-    for upload in journal.abort_leftovers():
-        _LOG.info("aborted an upload to %s that an earlier run left unfinished", upload.uri)
-    places = _Places(directory, regular, best, logs, None, "resume_from")
-    filename = plan.checkpoints.filename if plan.checkpoints else _DEFAULT_FILENAMES[plan.schedule.by_epoch]
-    if resume:
-        places.resumed = find_last_checkpoint(directory, regular, filename, plan.weights_client)
-        places.resumed_by = "resume"
-    if places.resumed is None and plan.is_resumed:
-        places.resumed, places.resumed_by = plan.load_from, "resume_from"
-    if plan.checkpoints and plan.checkpoints.interval and not resume and not regular.holds(places.resumed):
-        warn_of_earlier(regular, filename)
-    return places
+    metric = CocoMetric(
+        val_set.index,
+        annotation_reader(config, val_set, "val"),
+        ranks=ranks,
+        slots=lambda: val_set.plan(plan.batch_size).slots(Shard(ranks.rank)),
+    )
+    return _Parts(ranks, plan, places, model, train_loader, val_loader, metric)
 
 
 def _build_runner(config: Config, parts: _Parts, hooks: Sequence[Hook], console: TextIO | None) -> Runner:
-    plan, places = parts.plan, parts.places
+    ranks, plan, places = parts.ranks, parts.plan, parts.places
     schedule = plan.schedule
     evaluates = parts.val_loader is not None
     # mmengine's console handler keeps the stream that is standard output when it is made.
     with contextlib.redirect_stdout(console) if console else contextlib.nullcontext():
-        return ResumableRunner(
+        return RankRunner(
+            ranks=ranks,
             read=lambda uri: places.read(uri, plan),
             resumed_by=places.resumed_by,
             model=parts.model,
@@ -237,20 +236,26 @@ def _build_runner(config: Config, parts: _Parts, hooks: Sequence[Hook], console:
             optim_wrapper=schedule.optim_wrapper,
             param_scheduler=schedule.param_scheduler,
             default_hooks=_default_hooks(plan, places),
-            custom_hooks=[*([EpochHook()] if schedule.by_epoch else []), ThroughputHook(), *hooks, *plan.custom_hooks],
+            custom_hooks=[*_own_hooks(parts), *hooks, *plan.custom_hooks],
             load_from=places.resumed,
             resume=places.resumed is not None,
             env_cfg={"mp_cfg": _process_settings(plan)},
             log_processor=_log_processor(plan),
             log_level=plan.log_level,
-            randomness=plan.randomness,
+            # Every rank draws its own regions to learn from. The order of the data has the seed of the config.
+            randomness={**plan.randomness, "diff_rank_seed": True},
             # mmengine keeps loggers and message hubs by this name for ever: each run has its own.
             experiment_name=f"{_stem(config)}_{uuid.uuid4().hex[:8]}",
             cfg=config,
         )
 
 
-def _default_hooks(plan: RunPlan, places: _Places) -> dict[str, Any]:
+def _own_hooks(parts: _Parts) -> list[Hook]:
+    by_epoch = [EpochHook()] if parts.plan.schedule.by_epoch else []
+    return [*by_epoch, ThroughputHook(), *([BroadcastBuffers()] if parts.ranks.is_distributed else [])]
+
+
+def _default_hooks(plan: RunPlan, places: Places) -> dict[str, Any]:
     checkpoints = plan.checkpoints and CheckpointHook(plan.checkpoints, places.regular, places.best, places.directory)
     # Epochs are set by a hook of ours; there is no sampler.
     return {"logger": plan.logger, "checkpoint": checkpoints, "sampler_seed": None}
@@ -258,7 +263,7 @@ def _default_hooks(plan: RunPlan, places: _Places) -> dict[str, Any]:
 
 def _plan_shipment(config: Config, parts: _Parts, runner: Runner) -> LogShipment:
     directory = parts.places.directory
-    outputs = list(zip(parts.plan.logs, parts.places.logs, strict=True))
+    outputs = list(zip(parts.plan.logs, parts.places.logs, strict=True)) if parts.ranks.is_main else []
     return LogShipment(outputs, directory, Path(runner.log_dir), directory / _config_name(config, runner.timestamp))
 
 
