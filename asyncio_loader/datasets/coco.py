@@ -12,12 +12,15 @@ import numpy.typing as npt
 
 from asyncio_loader.coco.index import CocoIndex
 from asyncio_loader.datasets.collate import collate_detection
+from asyncio_loader.datasets.custom_order import OrderSource
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.location import Location, join_root, read_file
 from asyncio_loader.errors import ConfigError, ObjectNotFound
 from asyncio_loader.options import FetchOptions, OnError
+from asyncio_loader.order.ordering import Grouped, Ordering
 from asyncio_loader.records import Fetched, ObjectRef, Sample
 from asyncio_loader.transforms.base import Compose, PipelineEntry
+from asyncio_loader.transforms.formatting import DataContainer
 from asyncio_loader.transforms.loading import LoadAnnotations, LoadImageFromFile
 
 __all__ = ["CocoDataset"]
@@ -30,7 +33,8 @@ class CocoDataset(AsyncIterableDataset):
     pipeline makes of the dialect's `results` dict. Random transforms of ours draw from a generator made of (seed,
     epoch, position), so a sample does not depend on which thread or worker makes it.
 
-    See `AsyncIterableDataset` for order, errors and processes.
+    See `AsyncIterableDataset` for order, errors and processes. A sample that is there only to give every rank as many
+    as the others has ``is_padding=True`` in its `img_metas`.
 
     Attributes:
         index: the annotations: image ids, categories, boxes by position.
@@ -53,6 +57,9 @@ class CocoDataset(AsyncIterableDataset):
         seed: int = 0,
         batch_size: int = 1,
         drop_last: bool = False,
+        group_by_aspect: bool = False,
+        order: Ordering | OrderSource | None = None,
+        epochs: int | None = None,
         options: FetchOptions = FetchOptions(),  # noqa: B008 - frozen
         on_error: OnError = "raise",
     ) -> None:
@@ -74,6 +81,12 @@ class CocoDataset(AsyncIterableDataset):
             seed: of the shuffle and of the random transforms, 0 or more.
             batch_size: see `AsyncIterableDataset`.
             drop_last: see `AsyncIterableDataset`.
+            group_by_aspect: batches of images that are all wider than high, or all not, so that less is padded. Whole
+                batches only: what is left of either group comes last, mixed. As GroupSampler of mmdet 2.x and
+                AspectRatioBatchSampler of mmdet 3.x mean it; unshuffled it is the latter's very order, but for square
+                images, which 2.x and this dataset count with the high ones.
+            order: see `AsyncIterableDataset`.
+            epochs: see `AsyncIterableDataset`.
             options: see `AsyncIterableDataset`.
             on_error: see `AsyncIterableDataset`. A pipeline that returns None gets another sample instead, as in
                 mmdet; in test mode that is an error.
@@ -105,10 +118,16 @@ class CocoDataset(AsyncIterableDataset):
             seed=seed,
             batch_size=batch_size,
             drop_last=drop_last,
+            order=order,
+            epochs=epochs,
             options=options,
             storage=location.storage,
             on_error=on_error,
         )
+        if group_by_aspect and order is not None:
+            raise ConfigError("group_by_aspect=True and order= both say what the order is: leave one out")
+        self.group_by_aspect = group_by_aspect
+        self._grouped: Grouped | None = None
 
     @property
     def CLASSES(self) -> tuple[str, ...]:  # noqa: N802 - the dialect's name for it
@@ -128,6 +147,14 @@ class CocoDataset(AsyncIterableDataset):
     def collate(self, samples: list[Any]) -> Any:
         """As torchvision's detection models take them: see `collate_detection`."""
         return collate_detection(samples)
+
+    def _ordering(self, batch_size: int) -> Ordering:
+        if not self.group_by_aspect:
+            return super()._ordering(batch_size)
+        wanted = (batch_size, self.shuffle, self.seed)
+        if self._grouped is None or (self._grouped.batch_size, self._grouped.shuffle, self._grouped.seed) != wanted:
+            self._grouped = Grouped(self.flag, batch_size, shuffle=self.shuffle, seed=self.seed)
+        return self._grouped
 
     @property
     def _on_void(self) -> OnError:
@@ -164,7 +191,18 @@ class _RunPipeline:
         results = self.index.results(fetched.index, img_prefix=self.img_prefix, seg_prefix=self.seg_prefix)
         results["img_bytes"] = fetched.data
         results["rng"] = np.random.default_rng((self.seed, fetched.epoch, fetched.position))
-        return self.pipeline(results)
+        sample = self.pipeline(results)
+        return _mark_padding(sample) if fetched.is_padding and sample is not None else sample
+
+
+def _mark_padding(sample: Sample) -> Sample:
+    """Say it where metrics look: in the meta data of the image. Other samples stay as mmdet makes them."""
+    metas = sample.get("img_metas")
+    for each in metas if isinstance(metas, list) else [metas]:
+        if not isinstance(each, DataContainer) or not isinstance(each.data, dict):
+            return {**sample, "is_padding": True}
+        each.data["is_padding"] = True
+    return sample
 
 
 def _required(path: str | None, name: str) -> str:

@@ -72,8 +72,9 @@ def collate_detection(samples: Sequence[Sample]) -> tuple[list[torch.Tensor], li
         The images, (c, h, w) float32 each, as large as the pipeline made them. And a dict for each: `boxes` (n, 4)
         float32, x1, y1, x2, y2 in pixels of the image, as the pipeline left them, (0, 4) where there are none; `labels`
         (n,) int64, the dialect's label + 1, since torchvision's 0 is the background; `boxes_ignore` (k, 4); `masks`
-        (n, h, w) uint8; whatever `img_metas` holds, under its own name; and any further entry of the sample. What a
-        sample does not have, as a test sample has no boxes, its dict does not have.
+        (n, h, w) uint8; `is_padding`, True for a sample that a metric drops, because another rank has it, too; whatever
+        `img_metas` holds, under its own name; and any further entry of the sample. What a sample does not have, as a
+        test sample has no boxes, its dict does not have.
 
     Raises:
         ConfigError: a sample has no image, or comes from a test pipeline with more than one scale or flip.
@@ -95,6 +96,7 @@ def _target(sample: Sample) -> dict[str, Any]:
             target.update(value)
         else:
             target[_TARGET_KEYS.get(key, key)] = _convert(key, value)
+    target.setdefault("is_padding", False)
     return target
 
 

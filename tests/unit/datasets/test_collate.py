@@ -82,7 +82,7 @@ def test_detection_gives_images_and_targets() -> None:
     images, targets = collate_detection([train_sample(), train_sample(1)])
 
     assert [(3, 4, 6)] * 2 == [tuple(img.shape) for img in images]
-    assert ["filename", "flip", "boxes", "labels"] == list(targets[0])
+    assert ["filename", "flip", "boxes", "labels", "is_padding"] == list(targets[0])
     assert (2, 4) == tuple(targets[0]["boxes"].shape)
     assert [1, 2] == targets[0]["labels"].tolist()
     assert (torch.float32, torch.int64) == (targets[0]["boxes"].dtype, targets[0]["labels"].dtype)
@@ -117,7 +117,7 @@ def test_detection_takes_the_single_look_of_a_test_sample() -> None:
     images, targets = collate_detection([sample])
 
     assert (3, 2, 2) == tuple(images[0].shape)
-    assert [{"filename": "a.jpg"}] == targets
+    assert [{"filename": "a.jpg", "is_padding": False}] == targets
 
 
 def test_detection_makes_whole_pixels_floats() -> None:
