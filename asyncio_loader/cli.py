@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn
@@ -50,32 +50,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _terminable(), _InterruptDeadline() as deadline:
             arguments.before_kill = deadline.before_end
-            return command(arguments)
+            code = command(arguments)
     except KeyboardInterrupt as error:
         code, said = _ENDS[signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT]
-        _say(said)
-        if argv is None:
-            # All of ours is closed. Python would spend another second on taking torch apart.
-            sys.stdout.flush()
-            os._exit(code)
-        return code
-    except LoaderError as error:
-        if arguments.debug:
+        if _rank() == "0":
+            _say(said)
+        _leave_at_once(code, argv)
+    except (LoaderError, OSError, ModuleNotFoundError) as error:
+        if arguments.debug or _is_bug(error):
             raise
-        _say(f"error: {' '.join(str(error).split())}")
-        return _BAD_USAGE if isinstance(error, ConfigError) else _FAILED
-    except OSError as error:
-        # A disk that is full, a path that is none: nobody's bug. What the network does is a LoaderError.
-        if arguments.debug:
-            raise
-        _say(f"error: {_describe(error)}")
-        return _FAILED
-    except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None or arguments.debug:
-            raise
-        _say(f"error: this needs {error.name}: pip install 'asyncio-loader[{extra}]'")
-        return _BAD_USAGE
+        code = _tell(error)
+    if code != _OK and _is_one_of_several():
+        # torchrun ends all ranks when it sees that the first has gone, and the code of the others would be another.
+        _leave_at_once(code, argv)
+    return code
 
 
 class Terminated(KeyboardInterrupt):
@@ -106,13 +94,53 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _describe(error: OSError) -> str:
-    said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-    return " ".join(said.split())
+def _is_bug(error: LoaderError | OSError | ModuleNotFoundError) -> bool:
+    return isinstance(error, ModuleNotFoundError) and _extra_of(error) is None
+
+
+def _extra_of(error: ModuleNotFoundError) -> str | None:
+    return _EXTRAS.get((error.name or "").partition(".")[0])
+
+
+def _tell(error: LoaderError | OSError | ModuleNotFoundError) -> int:
+    """One line about an error that is no bug. The exit code."""
+    if isinstance(error, ModuleNotFoundError):
+        said = f"this needs {error.name}: pip install 'asyncio-loader[{_extra_of(error)}]'"
+    elif isinstance(error, OSError) and not isinstance(error, LoaderError) and error.filename and error.strerror:
+        # A disk that is full, a path that is none. What the network does is a LoaderError.
+        said = f"{error.filename}: {error.strerror}"
+    else:
+        said = str(error)
+    _say(f"error: {' '.join(said.split())}")
+    return _exit_code(error)
+
+
+def _exit_code(error: LoaderError | OSError | ModuleNotFoundError) -> int:
+    return _BAD_USAGE if isinstance(error, ConfigError | ModuleNotFoundError) else _FAILED
+
+
+def _leave_at_once(code: int, argv: Sequence[str] | None) -> None:
+    """End the process, if `argv` is its own. Nothing is open, and Python would spend a second on taking torch apart."""
+    if argv is None:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _is_one_of_several() -> bool:
+    """Whether torchrun, or the like, has started this process."""
+    return "WORLD_SIZE" in os.environ
+
+
+def _rank() -> str:
+    return os.environ.get("RANK", "0") if _is_one_of_several() else "0"
 
 
 def _say(text: str) -> None:
-    print(f"asyncio-loader: {text}", file=sys.stderr, flush=True)
+    print(_line(text), file=sys.stderr, flush=True)
+
+
+def _line(text: str) -> str:
+    return f"asyncio-loader: {text}" if _rank() == "0" else f"asyncio-loader: rank {_rank()}: {text}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -196,11 +224,31 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     _let_idle_threads_sleep()
-    from asyncio_loader.config import load_config, parse_cfg_options
+    if not _is_one_of_several():
+        _load_and_train(arguments, nullcontext())
+        return _OK
+    from asyncio_loader.training.distributed import joined_ranks, teller_of
 
-    config = load_config(arguments.config, parse_cfg_options(arguments.cfg_options))
-    from asyncio_loader.training.runner import train
+    with joined_ranks() as ranks:
+        try:
+            _load_and_train(arguments, ranks.agreed())
+        except (LoaderError, OSError, ModuleNotFoundError) as error:
+            teller = teller_of(error)
+            if teller is None or arguments.debug or _is_bug(error):
+                raise
+            code = _tell(error) if teller == ranks.rank else _exit_code(error)
+            # The first to go is the end of all; nobody goes before it has been told why.
+            ranks.wait()
+            return code
+    return _OK
 
+
+def _load_and_train(arguments: argparse.Namespace, agreed: AbstractContextManager[None]) -> None:
+    with agreed:
+        from asyncio_loader.config import load_config, parse_cfg_options
+
+        config = load_config(arguments.config, parse_cfg_options(arguments.cfg_options))
+        from asyncio_loader.training.runner import train
     train(
         config,
         work_dir=arguments.work_dir,
@@ -208,7 +256,6 @@ def _train(arguments: argparse.Namespace) -> int:
         trusted=arguments.trust,
         before_kill=arguments.before_kill,
     )
-    return _OK
 
 
 def _convert(arguments: argparse.Namespace) -> int:
@@ -290,5 +337,6 @@ def _die(reason: signal.Signals, last_acts: list[Callable[[], None]]) -> NoRetur
     thread.join(_LAST_ACTS_S)
     if thread.is_alive():
         said.append(" (there was no time to copy the log: it stays where it is)")
-    os.write(sys.stderr.fileno(), f"asyncio-loader: {said_first}{''.join(said)}\n".encode())
+    if _rank() == "0":
+        os.write(sys.stderr.fileno(), f"{_line(said_first)}{''.join(said)}\n".encode())
     os._exit(code)
