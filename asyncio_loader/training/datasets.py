@@ -17,7 +17,7 @@ from asyncio_loader.training.sections import Section
 __all__ = ["DetectionSet", "annotation_reader", "build_dataset", "build_loader", "check_classes", "expect_epochs"]
 
 # What the run decides, not the config.
-_OWN = ("self", "seed", "batch_size", "shuffle", "test_mode", "drop_last")
+_OWN = ("self", "seed", "batch_size", "shuffle", "test_mode", "drop_last", "group_by_aspect", "order", "epochs")
 
 
 class DetectionSet(CocoDataset):
@@ -32,17 +32,30 @@ class DetectionSet(CocoDataset):
 def build_dataset(config: Mapping[str, Any], split: str, *, seed: int, batch_size: int) -> DetectionSet:
     """The dataset of `data.train`, `data.val` or `data.test`; all but the first in test mode.
 
+    Batches to train on are of one orientation, as mmdet 2.x makes them, unless `data.group_by_aspect` is False.
+
     Raises:
         ConfigError: a key or value is wrong, or a file is none of its kind; names ``data.<split>``.
         FetchError: the annotation file could not be had.
     """
-    with Section(config).section("data").section(split) as section:
+    data = Section(config).section("data")
+    is_training = split == "train"
+    is_grouped = data.flag("group_by_aspect", True) and is_training and batch_size > 1
+    with data.section(split) as section:
         section.choice("type", ["CocoDataset"])
         names = [name for name in inspect.signature(CocoDataset).parameters if name not in _OWN]
         section.ignore("test_mode")
         arguments = {name: section.take(name) for name in names if section.has(name)}
     with _named(f"data.{split}"):
-        return DetectionSet(**arguments, test_mode=split != "train", seed=seed, batch_size=batch_size)
+        return DetectionSet(
+            **arguments,
+            test_mode=not is_training,
+            seed=seed,
+            batch_size=batch_size,
+            group_by_aspect=is_grouped,
+            # A set that is only evaluated has one: always the same.
+            epochs=None if is_training else 1,
+        )
 
 
 def build_loader(dataset: CocoDataset, batch_size: int, thread_count: int) -> Loader:
