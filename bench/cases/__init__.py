@@ -16,6 +16,7 @@ CASES = {
     "checkpoint": "MB per second and memory of a state dict on S3, next to boto3 and s3torchconnector",
     "prefetch": "an mmengine dataset on a slow store: as it is, in a PrefetchDataset, and from RAM",
     "get_cost": "CPU microseconds per GET, layer by layer, next to aioboto3",
+    "order": "what a position, a look-up and the start cost, from ten thousand to a hundred million refs",
 }
 
 
