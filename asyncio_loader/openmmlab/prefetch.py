@@ -10,12 +10,14 @@ from typing import Any
 from mmengine.registry import DATASETS
 
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
+from asyncio_loader.datasets.position import Position
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.hints import did_you_mean
 from asyncio_loader.openmmlab.prefetch_images import ImageRefs, S3Only, image_backend, is_on_s3, leaves
 from asyncio_loader.openmmlab.prefetched import offering
 from asyncio_loader.options import FetchOptions, OnError, RetryPolicy, S3Options
+from asyncio_loader.order.plan import EpochPlan
 from asyncio_loader.records import Fetched
 
 __all__ = ["PrefetchDataset"]
@@ -43,12 +45,16 @@ class PrefetchDataset(AsyncIterableDataset):
     Random transforms of OpenMMLab draw from global generators: the order of the samples is the same for any number
     of workers, the augmentations are not. `dataset.get_data_info` is called in another thread than the pipeline.
 
-    For training and for validation on one rank. mmengine's evaluator takes ``len()``, which for an iterable dataset
-    is the share of one rank, for the number of all results; `PrefetchHook` refuses that on more than one.
+    On several ranks mmengine's evaluator puts the results together like a zip and cuts them off at ``len()`` of the
+    dataset. So for evaluation samples are dealt one by one in turn, and ``len()`` is that of the whole set: what is cut
+    off is the padding, and every sample counts once. (``len()`` of the dataloader is too large then; only logs and
+    estimates of the time left look at it.) A dataset in test mode does so, and any that `PrefetchHook` finds in a loop
+    of evaluation.
 
     Attributes:
         dataset: the dataset inside.
         takes_any_batch_size: whether none was given, so that the dataloader's is taken.
+        is_for_evaluation: whether samples are dealt as the evaluator expects it.
     """
 
     def __init__(
@@ -66,8 +72,7 @@ class PrefetchDataset(AsyncIterableDataset):
 
         Args:
             dataset: a dataset, or its dict for mmengine's registry: a BaseDataset or a wrapper of such.
-            batch_size: the dataloader's, which a dataset cannot see. None: `PrefetchHook` fills it in; with workers
-                under the IterBasedTrainLoop of mmengine 0.10, which start too early for that, it must be given.
+            batch_size: the dataloader's, which a dataset cannot see. None: `PrefetchHook` fills it in.
             shuffle: another order in every epoch. None: unless the dataset inside is in test mode.
             seed: of the order.
             drop_last: leave out the last, short step of the epoch; needs `batch_size`.
@@ -97,6 +102,7 @@ class PrefetchDataset(AsyncIterableDataset):
             on_error=on_error,
         )
         self.takes_any_batch_size = batch_size is None
+        self.is_for_evaluation = _is_test(self.dataset)
         # A dataset without image paths shall fail where it is written, not in a worker.
         self.refs[0]
 
@@ -123,10 +129,31 @@ class PrefetchDataset(AsyncIterableDataset):
                 "the samples depends on it, so they must be equal (or leave it out here)"
             )
 
+    def deal_for_evaluation(self) -> None:
+        """Deal samples as mmengine's evaluator expects it, see the class; before workers start.
+
+        Raises:
+            ConfigError: samples may be left out, so that results would be cut off, or padding counted, in their place.
+        """
+        if self.on_error == "skip":
+            raise ConfigError(
+                "PrefetchDataset: on_error='skip' leaves samples out, and mmengine's evaluator then takes padding for "
+                "results: on several ranks give it 'raise' or 'replace'"
+            )
+        self.is_for_evaluation = True
+
+    def __len__(self) -> int:
+        """Samples that this rank gets per epoch; for evaluation those of all ranks."""
+        return len(self.refs) if self.is_for_evaluation else super().__len__()
+
     def open_session(self) -> Session:
         """See `AsyncIterableDataset.open_session`; of this one's store, which leaves what is not on S3 alone."""
         assert isinstance(self.storage, S3Options)
         return Session(S3Only(self.storage, self.options), self.options)
+
+    def _plan(self, batch_size: int, position: Position) -> EpochPlan:
+        plan = super()._plan(batch_size, position)
+        return dataclasses.replace(plan, interleaved=True) if self.is_for_evaluation else plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,48 +6,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from mmengine.evaluator import BaseMetric, Evaluator
-from mmengine.hooks import DistSamplerSeedHook, Hook
-from mmengine.model import BaseModel
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import DistSamplerSeedHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 import asyncio_loader.openmmlab  # noqa: F401 - puts s3:// into mmengine
+from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.openmmlab.prefetch import PrefetchDataset
 from asyncio_loader.openmmlab.prefetch_hook import PrefetchHook
 from asyncio_loader.testing import S3Simulator
 from tests.unit.openmmlab.prefetch_case import COUNT, ImagesOfCase, images
-
-INSIDE = {"type": "ImagesOfCase", "count": COUNT, "pipeline": [{"type": "LoadImageOfCase"}], "root": "s3://bucket/"}
-
-
-class OneWeight(BaseModel):  # type: ignore[misc]  # mmengine ships no types
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, img: Any, number: Any, mode: str = "tensor", **_: Any) -> Any:
-        return {"loss": self.weight.sum()} if mode == "loss" else number
-
-
-class Numbers(BaseMetric):  # type: ignore[misc]
-    def process(self, data_batch: Any, data_samples: Any) -> None:
-        self.results += list(data_samples)
-
-    def compute_metrics(self, results: list[int]) -> dict[str, float]:
-        return {"sum": float(sum(results))}
-
-
-class Notes(Hook):  # type: ignore[misc]
-    """The numbers of each batch of training."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-
-    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self.batches.append(data_batch["number"])
+from tests.unit.openmmlab.runner_case import INSIDE, Notes, Numbers, OneWeight, make_runner
 
 
 @pytest.fixture
@@ -56,28 +27,6 @@ def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Simulator]:
         for name, value in server.environ.items():
             monkeypatch.setenv(name, value)
         yield server
-
-
-def make_runner(work_dir: Path, notes: Notes, train_cfg: dict[str, Any], workers: int = 0, **options: Any) -> Runner:
-    loader = {
-        "batch_size": 3,
-        "num_workers": workers,
-        "persistent_workers": workers > 0,
-        "sampler": None,
-        "dataset": {"type": "PrefetchDataset", "dataset": INSIDE},
-    }
-    return Runner(
-        model=OneWeight(),
-        work_dir=str(work_dir),
-        train_dataloader=loader,
-        train_cfg=train_cfg,
-        optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1}},
-        custom_hooks=[notes],
-        default_hooks={"checkpoint": None, "logger": None},
-        experiment_name=work_dir.name,
-        log_level="ERROR",
-        **options,
-    )
 
 
 def orders(epochs: int) -> list[list[int]]:
@@ -107,22 +56,13 @@ def test_a_runner_goes_through_every_epoch_in_an_order_of_its_own(
     assert {len(batch) for batch in notes.batches} == {3, COUNT % 3}
 
 
-def test_a_resumed_runner_goes_on_with_the_epoch_that_is_next(simulator: S3Simulator, tmp_path: Path) -> None:
-    expected = orders(2)
-    notes = Notes()
-    runner = make_runner(tmp_path, notes, {"by_epoch": True, "max_epochs": 2})
-    runner.train_loop._epoch = 1
-
-    runner.train()
-
-    assert [number for batch in notes.batches for number in batch] == expected[1]
-
-
-def test_by_iterations_each_pass_is_an_epoch(
+def test_by_iterations_each_pass_is_an_epoch_without_a_pause(
     simulator: S3Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # mmengine waits for two seconds between passes.
-    monkeypatch.setattr("mmengine.runner.loops.time.sleep", lambda _: None)
+    def refuse(_: float) -> None:
+        pytest.fail("mmengine's own iterator sleeps")
+
+    monkeypatch.setattr("mmengine.runner.loops.time", SimpleNamespace(sleep=refuse))
     expected = orders(2)
     notes = Notes()
     make_runner(tmp_path, notes, {"by_epoch": False, "max_iters": 6}).train()
@@ -153,7 +93,8 @@ def test_validation_sees_every_image_once(simulator: S3Simulator, tmp_path: Path
 
 
 def loop_over(dataset: Any, batch_size: int = 3, **attributes: Any) -> Any:
-    return SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset, batch_size=batch_size, **attributes))
+    dataloader = SimpleNamespace(dataset=dataset, batch_size=batch_size, **attributes)
+    return SimpleNamespace(dataloader=dataloader, epoch=0, iter=0)
 
 
 def test_before_training_it_says_that_batch_sizes_differ() -> None:
@@ -168,16 +109,52 @@ def test_before_testing_it_fills_in_the_batch_size() -> None:
     assert dataset.batch_size == 3
 
 
-def test_evaluation_on_more_than_one_rank_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def two_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncio_loader.openmmlab.prefetch_hook.get_world_size", lambda: 2)
-    runner = SimpleNamespace(val_loop=loop_over(PrefetchDataset(ImagesOfCase())))
-    with pytest.raises(ConfigError, match="val_dataloader: on 2 ranks"):
+
+
+@pytest.mark.usefixtures("two_ranks")
+def test_evaluation_on_many_ranks_has_samples_dealt_one_by_one_whatever_the_dataset_is_for() -> None:
+    dataset = PrefetchDataset(ImagesOfCase())
+    dataset.set_rank(0, 2)
+    assert len(dataset) == -(-COUNT // 2)
+
+    PrefetchHook().before_val_epoch(SimpleNamespace(val_loop=loop_over(dataset)))
+
+    assert len(dataset) == COUNT
+    assert dataset.plan(3).interleaved
+
+
+@pytest.mark.usefixtures("two_ranks")
+def test_evaluation_on_many_ranks_refuses_datasets_that_tell_one_ranks_length() -> None:
+    runner = SimpleNamespace(val_loop=loop_over(AsyncIterableDataset(["s3://bucket/a"])))
+    with pytest.raises(ConfigError, match=r"val_dataloader: on 2 ranks .* AsyncIterableDataset tells one rank's"):
         PrefetchHook().before_val_epoch(runner)
 
 
-def test_evaluation_of_another_dataset_on_many_ranks_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncio_loader.openmmlab.prefetch_hook.get_world_size", lambda: 2)
+@pytest.mark.usefixtures("two_ranks")
+def test_evaluation_on_many_ranks_refuses_to_leave_samples_out() -> None:
+    runner = SimpleNamespace(test_loop=loop_over(PrefetchDataset(ImagesOfCase(), on_error="skip")))
+    with pytest.raises(ConfigError, match="on_error='skip' leaves samples out"):
+        PrefetchHook().before_test_epoch(runner)
+
+
+@pytest.mark.usefixtures("two_ranks")
+def test_evaluation_of_another_dataset_on_many_ranks_is_left_alone() -> None:
     PrefetchHook().before_val_epoch(SimpleNamespace(val_loop=loop_over(ImagesOfCase())))
+
+
+@pytest.mark.parametrize(("workers", "is_refused"), [(2, True), (1, False), (0, False)])
+def test_another_batch_size_is_refused_where_the_order_depends_on_it(workers: int, is_refused: bool) -> None:
+    loop = loop_over(AsyncIterableDataset(["s3://bucket/a"], batch_size=2), num_workers=workers)
+    runner = SimpleNamespace(train_loop=loop)
+
+    if is_refused:
+        with pytest.raises(ConfigError, match="train_dataloader: batch_size=3, but its AsyncIterableDataset has batch"):
+            PrefetchHook().before_train(runner)
+    else:
+        PrefetchHook().before_train(runner)
 
 
 def test_for_other_datasets_it_is_mmengines_own_hook() -> None:
@@ -205,19 +182,3 @@ def test_loops_of_others_may_have_several_dataloaders_or_none() -> None:
     hook.after_train_iter(runner, 0)
 
     assert [dataset.batch_size for dataset in datasets] == [3, 3]
-
-
-@pytest.mark.parametrize(("workers", "given", "is_refused"), [(2, None, True), (2, 3, False), (0, None, False)])
-def test_workers_that_have_started_cannot_learn_the_batch_size(
-    workers: int, given: int | None, is_refused: bool
-) -> None:
-    loop = loop_over(PrefetchDataset(ImagesOfCase(), batch_size=given), num_workers=workers)
-    loop.dataloader_iterator = SimpleNamespace(_iterator=iter(()))
-    runner = SimpleNamespace(train_loop=loop)
-
-    if is_refused:
-        with pytest.raises(ConfigError, match="give the PrefetchDataset batch_size=3"):
-            PrefetchHook().before_train(runner)
-    else:
-        PrefetchHook().before_train(runner)
-        assert loop.dataloader.dataset.batch_size == 3
