@@ -15,6 +15,7 @@ CASES = {
     "memory": "growth of resident memory while 2 GB pass through a window of 64 MiB",
     "checkpoint": "MB per second and memory of a state dict on S3, next to boto3 and s3torchconnector",
     "prefetch": "an mmengine dataset on a slow store: as it is, in a PrefetchDataset, and from RAM",
+    "border": "the wait for the first batch of an epoch after the last one of the epoch before, next to boto3",
     "get_cost": "CPU microseconds per GET, layer by layer, next to aioboto3",
     "order": "what a position, a look-up and the start cost, from ten thousand to a hundred million refs",
 }
