@@ -41,16 +41,18 @@ class RankRunner(ResumableRunner):
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Called by the Runner's constructor. Collective: parameters and buffers become those of rank 0."""
+        wrapped: nn.Module
         if not self._ranks.is_distributed:
-            wrapped: nn.Module = super().wrap_model(model_wrapper_cfg, model)
+            wrapped = super().wrap_model(model_wrapper_cfg, model)
             return wrapped
-        return MMDistributedDataParallel(
+        wrapped = MMDistributedDataParallel(
             module=model.to(get_device()),
             device_ids=[self._ranks.local_rank] if torch.cuda.is_available() else None,
             # Only an evaluation needs them to be equal; see `BroadcastBuffers`.
             broadcast_buffers=False,
             find_unused_parameters=bool(self.cfg.get("find_unused_parameters", False)),
         )
+        return wrapped
 
     def resume(self, filename: str, *arguments: Any, **options: Any) -> None:
         """See `ResumableRunner`. Collective: an error of one rank is raised on all."""

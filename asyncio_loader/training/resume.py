@@ -104,7 +104,10 @@ class ResumableRunner(Runner):  # type: ignore[misc]
         try:
             self.train_loop.go_on_from(self._position)
         except (StateMismatch, ConfigError) as error:
-            raise ConfigError(f"{name} was saved amidst other data than the config's: {error}") from error
+            raise ConfigError(f"{name}: the config's data cannot go on in the middle of its epoch: {error}") from error
+        for scheduler in self.param_schedulers or ():
+            # mmengine warns of an epoch that ends before the optimizer's first step. Those of before count, too.
+            scheduler.optimizer._global_step = self.iter - 1
         before, now = self._meta.get("steps_per_epoch"), len(self.train_dataloader)
         if before not in (None, now):
             self.logger.info(

@@ -148,8 +148,8 @@ def _read_out_dirs(top: Section) -> dict[str, OutDir]:
 
 def _read_data(top: Section) -> tuple[int, int]:
     with top.section("data") as data:
-        # The sets are read by `datasets.build_dataset`; there are no worker processes to keep, and no sampler.
-        data.ignore("train", "val", "test", "persistent_workers", "shuffle", "pin_memory")
+        # The sets are made by `datasets.build_dataset`; there are no worker processes to keep, and no sampler.
+        data.ignore("train", "val", "test", "group_by_aspect", "persistent_workers", "shuffle", "pin_memory")
         return data.count("samples_per_gpu", least=1), max(1, data.count("workers_per_gpu", 1))
 
 
