@@ -216,11 +216,11 @@ def test_substitutes_are_counted() -> None:
 def test_ranks_share_the_epoch(monkeypatch: pytest.MonkeyPatch, crossed: bool) -> None:
     seen = []
     for rank in range(2):
-        monkeypatch.setattr("asyncio_loader.datasets.dataset.rank_and_world", lambda rank=rank: RankAndWorld(rank, 2))
+        monkeypatch.setattr("asyncio_loader.datasets.ordered.rank_and_world", lambda rank=rank: RankAndWorld(rank, 2))
         part = dataset(shuffle=True, batch_size=3)
         if crossed:
             part = pickle.loads(pickle.dumps(part))
-            monkeypatch.setattr("asyncio_loader.datasets.dataset.rank_and_world", lambda: None)
+            monkeypatch.setattr("asyncio_loader.datasets.ordered.rank_and_world", lambda: None)
         seen.append(list(part))
         assert len(part) == 10
 
