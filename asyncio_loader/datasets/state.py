@@ -62,7 +62,10 @@ def read_state(state: Mapping[str, Any]) -> tuple[Position, Mapping[str, Any] | 
     unknown = state.keys() - {"version", "epoch", "consumed", "plan", "shard"}
     if unknown:
         raise StateMismatch(f"a state has no {', '.join(map(repr, sorted(unknown)))}")
-    return Position(_count(state, "epoch"), _count(state, "consumed")), state.get("plan")
+    plan = state.get("plan")
+    if plan is not None and not isinstance(plan, Mapping):
+        raise StateMismatch(f"plan of a state must be a dict, not {_shown(plan)}")
+    return Position(_count(state, "epoch"), _count(state, "consumed")), plan
 
 
 def check_description(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
@@ -155,7 +158,7 @@ def of_stateful_dataloader(state: Mapping[str, Any]) -> dict[str, Any]:
         else:
             workers, more_steps = [state["dataset_state"]], 0
         return _merge(workers, more_steps)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         raise StateMismatch(
             f"not a state of a StatefulDataLoader over an AsyncIterableDataset: {_shown(state)}"
         ) from error
