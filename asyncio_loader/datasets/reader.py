@@ -10,7 +10,7 @@ from itertools import chain
 from asyncio_loader.datasets.recipe import as_ref
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.datasets.source import SampleSource
-from asyncio_loader.datasets.stream import Part, SampleStream
+from asyncio_loader.datasets.stream import Part, Progress, SampleStream
 from asyncio_loader.engine.agenda import Job
 from asyncio_loader.stats import Counters
 
@@ -33,8 +33,8 @@ class EpochReader:
         self._threads = threads
         self._owns_session = owns_session
         self._source: SampleSource | None = None
+        self._progress: Progress | None = None
         self._expected: Part | None = None
-        self._is_at_border = False
         self._was_wrong = False
 
     def read(self, part: Part, upcoming: Part | None = None) -> SampleStream:
@@ -61,9 +61,14 @@ class EpochReader:
             source.complete()
         else:
             source.extend(_jobs(expected))
-        self._source, self._expected, self._is_at_border = source, expected, False
+        progress = Progress(part)
+        self._source, self._progress, self._expected = source, progress, expected
         return SampleStream(
-            source, part, self._counters, on_end=self._reach_border, on_close=partial(self._abandon, source)
+            source,
+            progress,
+            self._counters,
+            on_end=partial(self._reach_border, progress),
+            on_close=partial(self._abandon, progress),
         )
 
     def close(self) -> None:
@@ -73,25 +78,30 @@ class EpochReader:
 
     def _continued(self, part: Part) -> SampleSource | None:
         """The source that has begun with this part already; any other is ended."""
-        source, expected = self._source, self._expected
-        if source is None:
-            return None
-        if self._is_at_border and expected is not None:
-            if expected.identity == part.identity:
-                return source
-            self._was_wrong = True
-            _LOG.debug("not the epoch that was expected: what was fetched ahead of it is dropped")
-        source.close()
+        progress, expected = self._progress, self._expected
+        if progress is not None and progress.is_over:
+            # Whoever counts steps does not ask for one more than there are.
+            self._reach_border(progress)
+            if expected is not None and expected.identity == part.identity:
+                return self._source
+            if expected is not None:
+                self._was_wrong = True
+                _LOG.debug("not the epoch that was expected: what was fetched ahead of it is dropped")
+        if self._source is not None:
+            self._source.close()
         return None
 
-    def _reach_border(self) -> None:
-        self._is_at_border = True
+    # A stream of before may still be held by somebody; it has no say in what is open now.
+
+    def _reach_border(self, progress: Progress) -> None:
+        if progress is not self._progress or self._source is None:
+            return
+        self._source.rest()
         if self._expected is None:
             self._drop()
 
-    def _abandon(self, source: SampleSource) -> None:
-        # A stream of before may still be held by somebody; it has no say in what is open now.
-        if source is self._source:
+    def _abandon(self, progress: Progress) -> None:
+        if progress is self._progress:
             self._drop()
 
     def _drop(self) -> None:

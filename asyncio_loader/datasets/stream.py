@@ -89,7 +89,7 @@ class SampleStream(Iterator[Any]):
     def __init__(
         self,
         source: SampleSource,
-        part: Part,
+        progress: Progress,
         counters: Counters,
         *,
         on_end: Callable[[], None],
@@ -99,13 +99,13 @@ class SampleStream(Iterator[Any]):
 
         Args:
             source: gives the samples of the part, next.
-            part: what to go through.
+            progress: what to go through, and how far it is.
             counters: where it counts.
-            on_end: called once, when all of the part is through.
+            on_end: called once, when the consumer asks for more than all of the part.
             on_close: called when it ends earlier; ends the source.
         """
-        self.progress = Progress(part)
-        self._recipe = part.recipe
+        self.progress = progress
+        self._recipe = progress.part.recipe
         self._pid = os.getpid()
         self._source = source
         self._counters = counters
@@ -156,6 +156,5 @@ class SampleStream(Iterator[Any]):
                 return made
         if self._is_open:
             self._is_open = False
-            self._source.rest()
             self._on_end()
         return None

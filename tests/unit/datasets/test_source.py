@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from asyncio_loader.datasets.recipe import Made, Recipe
+from asyncio_loader.datasets.session import Session
+from asyncio_loader.datasets.source import SampleSource
+from asyncio_loader.engine.agenda import Job
+from asyncio_loader.errors import ConfigError, ObjectNotFound
+from asyncio_loader.options import FetchOptions
+from asyncio_loader.records import Failed, Fetched, ObjectRef, Slot
+from asyncio_loader.stats import Counters
+from asyncio_loader.stores.memory import MemoryStore
+
+HELD = 30
+THREADS = pytest.mark.parametrize("threads", [0, 1, 3])
+
+
+class CountingStore(MemoryStore):
+    """Remembers what it was asked for, and tells a test when there is more."""
+
+    def __init__(self) -> None:
+        super().__init__({f"memory://{n}": str(n).encode() for n in range(HELD)})
+        self.asked: list[str] = []
+        self.changed = threading.Condition()
+
+    async def get(self, uri: str, **options: Any) -> Any:
+        with self.changed:
+            self.asked.append(uri)
+            self.changed.notify_all()
+        return await super().get(uri, **options)
+
+    def wait_for(self, count: int) -> bool:
+        with self.changed:
+            return self.changed.wait_for(lambda: len(self.asked) >= count, timeout=10)
+
+
+@pytest.fixture
+def store() -> CountingStore:
+    return CountingStore()
+
+
+@pytest.fixture
+def session(store: CountingStore) -> Iterator[Session]:
+    session = Session(store, FetchOptions(window_items=4))
+    yield session
+    session.close()
+
+
+def jobs(*numbers: int) -> list[Job]:
+    return [Job(ObjectRef(f"memory://{n}"), Slot(n, n)) for n in numbers]
+
+
+def number(fetched: Fetched) -> int:
+    return int(bytes(fetched.data))
+
+
+def make_source(
+    session: Session,
+    work: list[Job],
+    *,
+    transform: Callable[[Fetched], Any] = number,
+    counters: Counters | None = None,
+    **options: Any,
+) -> SampleSource:
+    recipe = Recipe(refs=["memory://0"], transform=transform, on_error="raise", on_void="replace", seed=0)
+    return SampleSource(session, work, recipe=recipe, counters=counters or Counters(), **options)
+
+
+def take_all(source: SampleSource) -> list[Any]:
+    taken = []
+    while (result := source.take()) is not None:
+        taken.append(result.value if isinstance(result, Made) else type(result.error))
+    return taken
+
+
+def settle(session: Session) -> None:
+    """Let the loop do whatever it can do at once: nothing that it waits for takes time."""
+
+    async def turn() -> None:
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    session.loop_thread.run(turn())
+
+
+@THREADS
+def test_samples_come_in_the_order_of_the_jobs(session: Session, threads: int) -> None:
+    source = make_source(session, jobs(*range(HELD)), threads=threads)
+
+    assert take_all(source) == list(range(HELD))
+    assert source.take() is None
+
+
+@THREADS
+def test_what_is_added_follows(session: Session, threads: int) -> None:
+    source = make_source(session, jobs(3, 4), threads=threads, is_complete=False)
+    assert [source.take(), source.take()] == [Made(3), Made(4)]
+
+    source.extend(jobs(8))
+    source.extend(jobs(9))
+    source.complete()
+
+    assert take_all(source) == [8, 9]
+
+
+@THREADS
+def test_what_cannot_be_had_is_a_result_in_its_place(session: Session, threads: int) -> None:
+    assert take_all(make_source(session, jobs(0, 99, 1), threads=threads)) == [0, ObjectNotFound, 1]
+
+
+@THREADS
+def test_what_a_transform_must_not_raise_comes_out_of_take(session: Session, threads: int) -> None:
+    def misconfigured(fetched: Fetched) -> Any:
+        raise ConfigError("Resize.scale")
+
+    source = make_source(session, jobs(0), transform=misconfigured, threads=threads)
+
+    with pytest.raises(ConfigError, match=r"Resize\.scale"):
+        source.take()
+
+
+def test_without_threads_the_consumers_own_makes_the_samples(session: Session) -> None:
+    source = make_source(session, jobs(0, 1), transform=lambda fetched: threading.current_thread())
+
+    assert take_all(source) == [threading.current_thread()] * 2
+
+
+def test_threads_make_samples_before_anyone_asks(session: Session) -> None:
+    made = threading.Event()
+    source = make_source(session, jobs(0), transform=lambda fetched: made.set(), threads=1)
+
+    assert made.wait(timeout=10)
+    source.close()
+
+
+def test_jobs_that_are_added_are_begun_while_earlier_samples_wait(session: Session, store: CountingStore) -> None:
+    source = make_source(session, jobs(0), is_complete=False)
+    assert store.wait_for(1)
+
+    source.extend(jobs(1, 2))
+
+    assert store.wait_for(3)
+    assert store.asked == ["memory://0", "memory://1", "memory://2"]
+    source.close()
+
+
+def test_one_window_bounds_what_is_fetched_whenever_it_was_added(session: Session, store: CountingStore) -> None:
+    source = make_source(session, jobs(0, 1), is_complete=False)
+    source.extend(jobs(*range(2, 20)))
+    assert store.wait_for(4)
+    settle(session)
+
+    assert len(store.asked) == 4
+    source.close()
+
+
+def test_a_sample_counts_as_held_until_the_next_one_is_taken(session: Session, store: CountingStore) -> None:
+    source = make_source(session, jobs(*range(20)))
+    source.take()
+    settle(session)
+    assert len(store.asked) == 4
+
+    source.take()
+    assert store.wait_for(5)
+    settle(session)
+    assert len(store.asked) == 5
+
+    source.rest()
+    source.rest()
+    assert store.wait_for(6)
+    settle(session)
+    assert len(store.asked) == 6
+    source.close()
+
+
+def test_an_object_outside_of_the_order_comes_at_once_and_is_counted(session: Session) -> None:
+    counters = Counters()
+    source = make_source(session, jobs(0), counters=counters)
+    source.take()
+    gets = counters.gets
+
+    data, attempts = source.fetch("memory://17")
+
+    assert (bytes(data), attempts) == (b"17", 1)
+    assert counters.gets == gets + 1
+    with pytest.raises(ObjectNotFound):
+        source.fetch("memory://99")
+
+
+def test_waiting_is_counted(session: Session) -> None:
+    counters = Counters()
+    take_all(make_source(session, jobs(*range(HELD)), counters=counters))
+
+    assert counters.wait_s > 0
+
+
+@THREADS
+def test_close_ends_it_and_leaves_the_session(session: Session, threads: int) -> None:
+    source = make_source(session, jobs(*range(HELD)), threads=threads, is_complete=False)
+    source.take()
+
+    source.close()
+    source.close()
+
+    assert source.take() is None
+    assert session.fetch("memory://1")[1] == 1
+    assert take_all(make_source(session, jobs(5), threads=threads)) == [5]
+
+
+def transform_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("asyncio-loader-transform")]
+
+
+def test_dropping_it_ends_its_threads(session: Session) -> None:
+    source = make_source(session, jobs(*range(HELD)), threads=2)
+    source.take()
+    assert len(transform_threads()) == 2
+
+    del source
+    gc.collect()
+
+    assert transform_threads() == []
+
+
+def test_closing_it_in_a_forked_child_does_nothing(session: Session) -> None:
+    source = make_source(session, jobs(*range(HELD)), threads=1)
+    child = os.fork()
+    if child == 0:
+        source.close()
+        os._exit(7)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert take_all(source) == list(range(HELD))
+
+
+def test_a_failed_result_has_the_place_and_the_number_of_gets(session: Session) -> None:
+    failed = make_source(session, [Job(ObjectRef("memory://99"), Slot(6, 2, True), epoch=4)]).take()
+
+    assert isinstance(failed, Failed)
+    assert (failed.position, failed.index, failed.is_padding, failed.epoch, failed.attempts) == (6, 2, True, 4, 1)
+
+
+def test_closing_does_not_wait_for_gets() -> None:
+    class Never(MemoryStore):
+        async def get(self, uri: str, **options: Any) -> Any:
+            await asyncio.Event().wait()
+
+    waiting = Session(Never({}), FetchOptions())
+    source = make_source(waiting, jobs(*range(HELD)), threads=2)
+    started = time.monotonic()
+
+    source.close()
+    waiting.close()
+
+    assert time.monotonic() - started < 5
