@@ -175,7 +175,7 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
         identity = (
             *sorted(self._ordering(batch_size).describe().items()),
             *(position, batch_size, self.drop_last, plan.ranks, shard, skip),
-            *(id(self.refs), id(self.transform), self.on_error, self.seed),
+            *(id(self.refs), id(self.order), id(self.transform), self.on_error, self.seed),
         )
         return Part(plan, shard, skip, recipe, identity)
 

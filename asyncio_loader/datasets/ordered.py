@@ -45,6 +45,8 @@ class OrderedRefs:
             )
         if len(refs) == 0:
             raise ConfigError("refs is empty: there is nothing to load")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ConfigError(f"seed must be a whole number, not {seed!r}")
         if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1):
             raise ConfigError(f"epochs must be a whole number of at least 1, or None, not {epochs!r}")
         self.refs = refs
