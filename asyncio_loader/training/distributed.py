@@ -161,7 +161,7 @@ def noticing_lost_ranks() -> Iterator[None]:
         if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
             raise
         said = textwrap.shorten(str(error), _SHOWN_CHARACTERS, placeholder=" …")
-        raise LoaderError(f"another rank has ended, or cannot be reached; it says why: {said}") from error
+        raise LoaderError(f"another rank has ended, or cannot be reached: it may say why itself ({said})") from error
 
 
 def teller_of(error: BaseException) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -14,6 +15,10 @@ from asyncio_loader.training.distributed import Ranks
 from asyncio_loader.training.resume import ResumableRunner
 
 __all__ = ["BroadcastBuffers", "RankRunner"]
+
+_ARGUMENTS = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+# torch has renamed it, and warns of the old name on every rank.
+_SYNCS_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _ARGUMENTS else "broadcast_buffers"
 
 
 class BroadcastBuffers(Hook):  # type: ignore[misc]
@@ -40,7 +45,7 @@ class RankRunner(ResumableRunner):
         super().__init__(launcher="pytorch" if ranks.is_distributed else "none", **options)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Called by the Runner's constructor. Collective: parameters and buffers become those of rank 0."""
+        """Called by the Runner's constructor. Collective: parameters become those of rank 0."""
         wrapped: nn.Module
         if not self._ranks.is_distributed:
             wrapped = super().wrap_model(model_wrapper_cfg, model)
@@ -49,7 +54,7 @@ class RankRunner(ResumableRunner):
             module=model.to(get_device()),
             device_ids=[self._ranks.local_rank] if torch.cuda.is_available() else None,
             # Only an evaluation needs them to be equal; see `BroadcastBuffers`.
-            broadcast_buffers=False,
+            **{_SYNCS_BUFFERS: False},
             find_unused_parameters=bool(self.cfg.get("find_unused_parameters", False)),
         )
         return wrapped

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from asyncio_loader.config import load_config
+from tests.unit.training.crew import Crew
 
 PIPELINES = Path(__file__).parents[3] / "pipelines"
 
@@ -21,6 +22,13 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def crew() -> Iterator[Crew]:
+    """Two ranks. A test leaves both of them alive, and in no collective."""
+    with Crew() as ranks:
+        yield ranks
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from asyncio_loader.coco.index import CocoIndex
+from asyncio_loader.errors import FetchError, LoaderError
+from asyncio_loader.order.plan import EpochPlan
+from asyncio_loader.order.shard import Shard
+from asyncio_loader.records import Slot
+from asyncio_loader.training.distributed import Ranks, teller_of
 from asyncio_loader.training.evaluation import CocoMetric
+from tests.unit.training.crew import Crew
 
 DOCUMENT: dict[str, Any] = {
     "images": [
@@ -84,3 +90,124 @@ def test_the_last_predictions_are_kept_and_nothing_is_printed(capsys: pytest.Cap
     assert len(values.detections) == 2
     assert values.metrics == numbers
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_there_must_be_one_prediction_for_each_image(count: int) -> None:
+    with pytest.raises(LoaderError, match=rf"^evaluation: {count} predictions for 2 images: .*data\.val\.on_error"):
+        evaluate(metric(), (PERFECT * 2)[:count])
+
+
+# On two ranks.
+
+COUNT = 5
+
+
+def many(images: int = COUNT) -> dict[str, Any]:
+    """Images with a box each."""
+    ids = [100 - n for n in range(images)]
+    rows = [{"id": each, "file_name": f"{each}.jpg", "width": 100, "height": 100} for each in ids]
+    boxes = [
+        {"id": n + 1, "image_id": each, "category_id": (7, 3)[n % 2], "bbox": [10, 10, 30 + n, 40], "area": 1200}
+        for n, each in enumerate(ids)
+    ]
+    return {**DOCUMENT, "images": rows, "annotations": boxes}
+
+
+def predicted(image: int) -> dict[str, torch.Tensor]:
+    """What a model that is not perfect finds on an image: the box and another, nothing, or the box."""
+    boxes = [[10.0, 10.0, 40.0 + image, 50.0 - image], [50.0, 50.0, 60.0, 60.0]][: (image + 2) % 3]
+    scores = [0.9 - image / 10, 0.1][: len(boxes)]
+    labels = torch.full((len(boxes),), image % 2)
+    return {"boxes": torch.tensor(boxes).reshape(-1, 4), "scores": torch.tensor(scores), "labels": labels}
+
+
+@pytest.mark.parametrize("images", [1, 2, 4, COUNT])
+def test_ranks_judge_as_one_alone_does(crew: Crew, images: int) -> None:
+    alone = evaluate(metric(many(images)), [predicted(image) for image in range(images)])
+
+    (numbers, count, padding), (others, none, others_padding) = crew.run(_judge, images)
+
+    # Neither perfect nor void: an image too many or in another's place would show.
+    assert 0.0 < alone["bbox_mAP"] < 1.0
+    assert numbers == others == list(alone.values())
+    assert (count, none) == (images, 0)
+    assert padding + others_padding == images % 2
+
+
+@pytest.mark.parametrize("losing", [0, 1])
+def test_a_prediction_that_one_rank_lacks_is_said_on_all(crew: Crew, losing: int) -> None:
+    (said, teller), others = crew.run(_lose_one, losing)
+
+    assert said.startswith("evaluation: 2 predictions for 3 images")
+    assert (said, teller) == others
+    assert teller == losing
+
+
+def test_an_image_that_no_rank_has_is_said_on_all(crew: Crew) -> None:
+    assert crew.run(_share_badly) == [("evaluation: predictions for 3 of 5 images", 0)] * 2
+
+
+def test_an_annotation_file_that_is_gone_is_said_on_all(crew: Crew) -> None:
+    assert crew.run(_fail_to_read) == [("s3://b/val.json: gone", 0)] * 2
+
+
+# What runs on the ranks.
+
+
+def _slots(rank: int, world: int, images: int) -> list[Slot]:
+    """A rank's share of an evaluation in batches of two."""
+    return list(EpochPlan(order=range(images), batch_size=2, ranks=world).slots(Shard(rank)))
+
+
+def _metric(ranks: Ranks, share: list[Slot], images: int) -> CocoMetric:
+    data = json.dumps(many(images)).encode()
+    index = CocoIndex.parse(data, source="val.json", classes=("cat", "dog"), test_mode=True)
+
+    def read() -> bytes:
+        assert ranks.is_main
+        return data
+
+    return CocoMetric(index, read, ranks=ranks, slots=lambda: share)
+
+
+def _judge(ranks: Ranks, images: int) -> tuple[list[float], int, int]:
+    """The numbers, the images that this rank has the predictions of, and its padding."""
+    share = _slots(ranks.rank, ranks.world, images)
+    values = _metric(ranks, share, images)
+    # Padding is predicted, too; were it judged, these boxes would count.
+    predictions = [found([0, 0, 99, 99], 0, score=1.0) if s.is_padding else predicted(s.index) for s in share]
+    # Twice: nothing of the first evaluation is left in the second.
+    for _ in range(2):
+        values.process(None, predictions)
+        numbers = values.evaluate(size=images)
+    assert values.metrics == numbers
+    return list(numbers.values()), len(values.detections), sum(s.is_padding for s in share)
+
+
+def _refused(values: CocoMetric, predictions: list[dict[str, torch.Tensor]]) -> tuple[str, int | None]:
+    values.process(None, predictions)
+    with pytest.raises(LoaderError) as caught:
+        values.evaluate(size=COUNT)
+    return str(caught.value), teller_of(caught.value)
+
+
+def _lose_one(ranks: Ranks, losing: int) -> tuple[str, int | None]:
+    share = _slots(ranks.rank, ranks.world, COUNT)
+    return _refused(_metric(ranks, share, COUNT), [predicted(s.index) for s in share[ranks.rank == losing :]])
+
+
+def _share_badly(ranks: Ranks) -> tuple[str, int | None]:
+    share = _slots(0, ranks.world, COUNT)
+    return _refused(_metric(ranks, share, COUNT), [predicted(s.index) for s in share])
+
+
+def _fail_to_read(ranks: Ranks) -> tuple[str, int | None]:
+    share = _slots(ranks.rank, ranks.world, COUNT)
+    values = _metric(ranks, share, COUNT)
+
+    def read() -> bytes:
+        raise FetchError("s3://b/val.json: gone")
+
+    values._read_annotations = read
+    return _refused(values, [predicted(s.index) for s in share])
