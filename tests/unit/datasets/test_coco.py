@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from asyncio_loader.datasets.coco import CocoDataset
-from asyncio_loader.errors import ConfigError, ObjectNotFound, TransformError
+from asyncio_loader.datasets.loader import Loader
+from asyncio_loader.errors import ConfigError, ObjectNotFound, StateMismatch, TransformError
 from asyncio_loader.options import S3Options
 
 COLLECT = [
@@ -173,3 +174,152 @@ def test_a_broken_annotation_file_is_one_line_that_names_it(root: Path, content:
 def test_a_missing_annotation_file_is_named(root: Path) -> None:
     with pytest.raises(ObjectNotFound, match=r"other\.json"):
         make(root, ann_file="other.json")
+
+
+WIDE = [1, 0, 0, 1, 1, 0, 1, 1, 0, 0, 1, 0, 1]
+"""Which of thirteen images are wider than high: the fourth of those that are not is square."""
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Thirteen images of both orientations, all with a box."""
+    (tmp_path / "train").mkdir()
+    images, boxes = [], []
+    for n, wide in enumerate(WIDE):
+        height, width = (40, 50) if wide else (40, 40) if n == 8 else (50, 40)
+        cv2.imwrite(str(tmp_path / "train" / f"{n}.png"), np.zeros((height, width, 3), np.uint8))
+        images.append({"id": n, "file_name": f"{n}.png", "width": width, "height": height})
+        box = {"id": n, "image_id": n, "category_id": 7, "bbox": [1, 2, 30, 30], "area": 900, "iscrowd": 0}
+        boxes.append(box)
+    annotations = {"images": images, "annotations": boxes, "categories": [{"id": 7, "name": "cell"}]}
+    (tmp_path / "train.json").write_text(json.dumps(annotations))
+    return tmp_path
+
+
+def numbers(dataset: CocoDataset, batch_size: int) -> list[list[int]]:
+    """The batches of an epoch, by number of the image."""
+    with Loader(dataset, batch_size, threads=1) as loader:
+        return [[int(target["ori_filename"].removesuffix(".png")) for target in targets] for _, targets in loader]
+
+
+FORMAT = [*COLLECT, {"type": "DefaultFormatBundle"}, {"type": "Collect", "keys": ["img", "gt_bboxes", "gt_labels"]}]
+
+
+def test_grouped_by_aspect_a_batch_stands_where_its_last_sample_completes_it(mixed: Path) -> None:
+    grouped = make(mixed, FORMAT, shuffle=False, group_by_aspect=True, batch_size=3)
+
+    # Wide: 0 3 4, 6 7 10, and 12 is left. The others: 1 2 5, 8 9 11.
+    assert numbers(grouped, 3) == [[0, 3, 4], [1, 2, 5], [6, 7, 10], [8, 9, 11], [12]]
+
+
+def test_what_is_left_of_the_groups_comes_last_and_may_be_mixed(mixed: Path) -> None:
+    grouped = make(mixed, FORMAT, shuffle=False, group_by_aspect=True, batch_size=4)
+
+    # Of each group one batch; then what is left of the others, and of the wide ones.
+    assert numbers(grouped, 4) == [[0, 3, 4, 6], [1, 2, 5, 8], [9, 11, 7, 10], [12]]
+
+
+def test_shuffled_every_batch_but_the_last_is_of_one_orientation_and_every_image_is_there(mixed: Path) -> None:
+    grouped = make(mixed, FORMAT, group_by_aspect=True, batch_size=3)
+    epochs = []
+    for epoch in range(4):
+        grouped.set_epoch(epoch)
+        epochs.append(numbers(grouped, 3))
+
+    assert len({str(batches) for batches in epochs}) == 4
+    for batches in epochs:
+        assert sorted(n for batch in batches for n in batch) == list(range(13))
+        assert [len({WIDE[n] for n in batch}) for batch in batches] == [1] * 5
+
+
+def test_without_groups_orientations_are_mixed(mixed: Path) -> None:
+    batches = numbers(make(mixed, FORMAT, batch_size=3), 3)
+
+    assert any(len({WIDE[n] for n in batch}) == 2 for batch in batches)
+
+
+def test_groups_are_cut_for_the_batch_size_of_the_loader(mixed: Path) -> None:
+    grouped = make(mixed, FORMAT, shuffle=False, group_by_aspect=True, batch_size=3)
+
+    assert numbers(grouped, 2) == [[1, 2], [0, 3], [4, 6], [5, 8], [7, 10], [9, 11], [12]]
+    assert [sample["img_metas"].data["ori_filename"] for sample in grouped][:4] == ["0.png", "3.png", "4.png", "1.png"]
+
+
+def test_groups_go_on_with_the_same_batch_size_and_refuse_another(mixed: Path) -> None:
+    grouped = make(mixed, FORMAT, group_by_aspect=True)
+    whole = numbers(grouped, 3)
+    with Loader(grouped, 3) as loader:
+        batches = iter(loader)
+        next(batches)
+        next(batches)
+        state = loader.state_dict()
+
+    resumed = make(mixed, FORMAT, group_by_aspect=True)
+    with Loader(resumed, 2) as loader, pytest.raises(StateMismatch, match="batch_size is 3 in the state and 2 here"):
+        loader.load_state_dict(state)
+    with Loader(resumed, 3) as loader:
+        loader.load_state_dict(state)
+    assert numbers(resumed, 3) == whole[2:]
+
+
+def test_groups_and_another_order_exclude_each_other(mixed: Path) -> None:
+    with pytest.raises(ConfigError, match="group_by_aspect=True and order= both say what the order is"):
+        make(mixed, FORMAT, group_by_aspect=True, order=list(range(13)))
+
+
+def evaluate(root: Path, rank: int, pipeline: Any = COLLECT, **options: Any) -> list[dict[str, Any]]:
+    """What one of two ranks gets of the thirteen images."""
+    dataset = make(root, pipeline, test_mode=True, batch_size=4, **options)
+    dataset.set_rank(rank, 2)
+    return list(dataset)
+
+
+TEST = [
+    {"type": "LoadImageFromFile"},
+    {
+        "type": "MultiScaleFlipAug",
+        "img_scale": (50, 40),
+        "flip": False,
+        "transforms": [
+            {"type": "Resize", "keep_ratio": True},
+            {"type": "Normalize", "mean": [0, 0, 0], "std": [1, 1, 1]},
+            {"type": "ImageToTensor", "keys": ["img"]},
+            {"type": "Collect", "keys": ["img"]},
+        ],
+    },
+]
+
+
+@pytest.mark.parametrize("pipeline", [FORMAT, TEST], ids=["train", "test"])
+def test_padding_is_marked_where_a_metric_looks_and_every_other_sample_is_there_once(
+    mixed: Path, pipeline: Any
+) -> None:
+    options = {"shuffle": False} if pipeline is FORMAT else {"test_mode": True}
+    seen, padding = [], []
+    for rank in range(2):
+        dataset = make(mixed, pipeline, batch_size=4, **options)
+        dataset.set_rank(rank, 2)
+        with Loader(dataset, 4) as loader:
+            targets = [target for _, batch in loader for target in batch]
+        seen += [target["ori_filename"] for target in targets if not target["is_padding"]]
+        padding += [(rank, target["ori_filename"]) for target in targets if target["is_padding"]]
+        assert len(targets) == 7
+
+    assert sorted(seen) == sorted(f"{n}.png" for n in range(13))
+    # It stands for the first sample of the epoch, on the rank that would have one less.
+    assert padding == [(1, "0.png")]
+
+
+def test_a_sample_without_meta_data_says_itself_that_it_is_padding(mixed: Path) -> None:
+    plain = [{"type": "LoadImageFromFile"}]
+    samples = [sample for rank in range(2) for sample in evaluate(mixed, rank, plain)]
+
+    assert [sample["ori_filename"] for sample in samples if sample.get("is_padding")] == ["0.png"]
+    assert sum("is_padding" in sample for sample in samples) == 1
+
+
+def test_samples_that_are_no_padding_stay_as_mmdet_makes_them(mixed: Path) -> None:
+    samples = evaluate(mixed, 1, FORMAT[:1] + FORMAT[2:-1] + [{"type": "Collect", "keys": ["img"]}])
+
+    marks = [sample["img_metas"].data.get("is_padding") for sample in samples]
+    assert marks == [None] * 6 + [True]

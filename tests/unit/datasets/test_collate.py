@@ -134,3 +134,20 @@ def test_detection_refuses_more_than_one_look() -> None:
 def test_detection_needs_an_image() -> None:
     with pytest.raises(ConfigError, match="needs 'img' in a sample, which has only 'gt_labels'"):
         collate_detection([{"gt_labels": DataContainer(torch.zeros(1))}])
+
+
+def test_detection_tells_padding_by_the_mark_in_the_meta_data_or_in_the_sample() -> None:
+    def metas(**marks: bool) -> DataContainer:
+        return DataContainer({"filename": "a.jpg", **marks}, cpu_only=True)
+
+    img = torch.zeros(3, 2, 2)
+    samples = [
+        {"img": img, "img_metas": metas()},
+        {"img": img, "img_metas": metas(is_padding=True)},
+        {"img": [img], "img_metas": [metas(is_padding=True)]},
+        {"img": img, "is_padding": True},
+        {"img": img},
+    ]
+    _, targets = collate_detection(samples)
+
+    assert [False, True, True, True, False] == [target["is_padding"] for target in targets]

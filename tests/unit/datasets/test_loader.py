@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import threading
@@ -7,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from asyncio_loader.datasets.custom_order import CustomOrder
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.loader import Loader
-from asyncio_loader.errors import ConfigError, LoaderError, ObjectNotFound
+from asyncio_loader.errors import ConfigError, LoaderError, ObjectNotFound, StateMismatch
 from asyncio_loader.options import FetchOptions
+from asyncio_loader.order.ordering import Grouped
 from asyncio_loader.records import Fetched
 from asyncio_loader.stores.memory import MemoryStore
 
@@ -187,3 +190,212 @@ def test_samples_of_types_nobody_knows_are_not_made_without_end() -> None:
             next(iteration)
         # What was handed over, what waits, what each thread has in hand.
         assert len(made) <= 50 + 8 + 2
+
+
+def take(batches: Any, count: int) -> list[Any]:
+    return [next(batches) for _ in range(count)]
+
+
+def test_a_state_counts_the_samples_of_the_batches_that_were_handed_out() -> None:
+    with Loader(dataset(), 6) as loader:
+        consumed = [loader.state_dict()["consumed"]]
+        consumed += [loader.state_dict()["consumed"] for _ in loader]
+
+        assert consumed == [0, 6, 12, 18, 20]
+        assert loader.state_dict()["consumed"] == 20
+
+
+def test_a_batch_that_could_not_be_made_is_not_consumed() -> None:
+    def collate(samples: list[int]) -> list[int]:
+        if 6 in samples:
+            raise ValueError("no batch")
+        return samples
+
+    with Loader(dataset(), 6, collate=collate) as loader:
+        batches = iter(loader)
+        next(batches)
+        with pytest.raises(ValueError, match="no batch"):
+            next(batches)
+        assert loader.state_dict()["consumed"] == 6
+
+
+def test_a_sample_that_was_left_out_counts_with_its_batch() -> None:
+    def odd(fetched: Fetched) -> int:
+        if fetched.index % 2 == 0:
+            raise ValueError("even")
+        return fetched.index
+
+    storage = MemoryStore(dict.fromkeys(URIS, b""))
+    lossy = AsyncIterableDataset(URIS, transform=odd, storage=storage, on_error="skip")
+    with Loader(lossy, 4) as loader:
+        assert take(iter(loader), 1) == [[1, 3, 5, 7]]
+        state = loader.state_dict()
+        assert state["consumed"] == 8
+
+        loader.load_state_dict(state)
+        assert list(loader) == [[9, 11, 13, 15], [17, 19]]
+
+
+@pytest.mark.parametrize("batches", range(5))
+def test_any_other_batch_size_and_threads_go_on_with_exactly_what_is_left(batches: int) -> None:
+    with Loader(dataset(shuffle=True, seed=2), 20) as loader:
+        (whole,) = loader
+    with Loader(dataset(shuffle=True, seed=2), 5, threads=3) as loader:
+        take(iter(loader), batches)
+        state = json.loads(json.dumps(loader.state_dict()))
+
+    with Loader(dataset(shuffle=True, seed=2, batch_size=9), 3, threads=1) as loader:
+        loader.load_state_dict(state)
+        left = list(loader)
+        assert [sample for batch in left for sample in batch] == whole[5 * batches :]
+        # The length of an epoch is that of all of it.
+        assert len(loader) == 7
+
+
+def test_a_state_goes_from_a_loader_to_a_dataset_and_back() -> None:
+    with Loader(dataset(shuffle=True), 6) as loader:
+        whole = [sample for batch in loader for sample in batch]
+        take(iter(loader), 1)
+        plain = dataset(shuffle=True, batch_size=2)
+        plain.load_state_dict(loader.state_dict())
+    samples = iter(plain)
+    assert take(samples, 3) == whole[6:9]
+
+    with Loader(dataset(shuffle=True), 8) as loader:
+        loader.load_state_dict(plain.state_dict())
+        assert [sample for batch in loader for sample in batch] == whole[9:]
+
+
+def test_ranks_have_the_same_state_and_go_on_as_any_number_of_ranks() -> None:
+    def load(rank: int, ranks: int, state: Any = None) -> tuple[list[list[int]], Any]:
+        """Two steps of one rank, and its state after them."""
+        part = dataset(shuffle=True, seed=6)
+        part.set_rank(rank, ranks)
+        with Loader(part, 2, threads=1) as loader:
+            if state is not None:
+                loader.load_state_dict(state)
+            return take(iter(loader), 2), loader.state_dict()
+
+    (first, state), (second, other) = load(0, 2), load(1, 2)
+    assert state == other
+    assert state["consumed"] == 8
+
+    rest = [load(rank, 3, state)[0] for rank in range(3)]
+    steps = [*zip(first, second, strict=True), *zip(*rest, strict=True)]
+    with Loader(dataset(shuffle=True, seed=6), 20) as loader:
+        assert [[sample for step in steps for batch in step for sample in batch]] == list(loader)
+
+
+def test_a_loaded_state_counts_for_one_iteration() -> None:
+    with Loader(dataset(), 10) as loader:
+        loader.load_state_dict({"epoch": 0, "consumed": 15})
+        assert loader.state_dict()["consumed"] == 15
+        assert list(loader) == [[15, 16, 17, 18, 19]]
+        assert list(loader) == [list(range(10)), list(range(10, 20))]
+
+
+def test_the_epoch_of_a_loaded_state_may_be_chosen_and_any_other_begins_at_its_beginning() -> None:
+    with Loader(dataset(shuffle=True), 20) as loader:
+        loader.load_state_dict({"epoch": 3, "consumed": 15})
+        loader.set_epoch(3)
+        assert [len(batch) for batch in loader] == [5]
+        loader.load_state_dict({"epoch": 3, "consumed": 15})
+        loader.set_epoch(4)
+        assert (loader.state_dict()["epoch"], loader.state_dict()["consumed"]) == (4, 0)
+        assert [len(batch) for batch in loader] == [20]
+
+
+def test_loading_a_state_ends_the_iteration_that_is_open() -> None:
+    with Loader(dataset(), 5) as loader:
+        old = iter(loader)
+        next(old)
+        loader.load_state_dict({"epoch": 0, "consumed": 17})
+
+        assert list(old) == []
+        assert loader.state_dict()["consumed"] == 17
+        assert list(loader) == [[17, 18, 19]]
+
+
+def test_the_state_of_an_epoch_that_is_over_has_nothing_left_and_the_next_epoch_has_all() -> None:
+    with Loader(dataset(), 20) as loader:
+        list(loader)
+        state = loader.state_dict()
+    with Loader(dataset(), 20) as loader:
+        loader.load_state_dict(state)
+        assert list(loader) == []
+        loader.set_epoch(1)
+        assert list(loader) == [list(range(20))]
+
+
+def test_what_drop_last_leaves_out_is_over_with_the_last_step() -> None:
+    with Loader(dataset(drop_last=True), 6) as loader:
+        take(iter(loader), 3)
+
+        assert loader.state_dict()["consumed"] == 20
+
+
+def test_a_state_of_batches_of_groups_refuses_another_batch_size() -> None:
+    def grouped(batch_size: int) -> AsyncIterableDataset:
+        return dataset(order=Grouped([0, 1] * 10, batch_size, shuffle=True))
+
+    with Loader(grouped(4), 4) as loader:
+        whole = list(loader)
+        take(iter(loader), 2)
+        state = loader.state_dict()
+    with Loader(grouped(4), 4, threads=1) as loader:
+        loader.load_state_dict(state)
+        assert list(loader) == whole[2:]
+
+    with Loader(grouped(5), 5) as loader, pytest.raises(StateMismatch, match="batch_size is 4 in the state and 5 here"):
+        loader.load_state_dict(state)
+
+
+def test_the_state_of_another_plan_is_refused_and_the_iteration_goes_on() -> None:
+    with Loader(dataset(seed=1), 5) as loader, Loader(dataset(seed=2), 5) as other:
+        iteration = iter(loader)
+        next(iteration)
+        with pytest.raises(StateMismatch, match="sample_seed is 2 in the state and 1 here"):
+            loader.load_state_dict(other.state_dict())
+
+        assert next(iteration) == [5, 6, 7, 8, 9]
+
+
+def test_a_copy_has_no_iteration_of_its_own_to_tell_of() -> None:
+    with Loader(dataset(), 5) as loader:
+        next(iter(loader))
+        copied = pickle.loads(pickle.dumps(loader))
+
+        assert (loader.state_dict()["consumed"], copied.state_dict()["consumed"]) == (5, 0)
+
+
+def asked_of(storage: MemoryStore) -> list[str]:
+    """From now on, what a store was asked for."""
+    asked: list[str] = []
+    get = storage.get
+
+    async def remember(uri: str, **options: Any) -> Any:
+        asked.append(uri)
+        return await get(uri, **options)
+
+    storage.get = remember  # type: ignore[method-assign]
+    return asked
+
+
+def test_a_resume_fetches_nothing_that_was_consumed() -> None:
+    resumed = dataset()
+    asked = asked_of(resumed.storage)  # type: ignore[arg-type]
+    with Loader(resumed, 4) as loader:
+        loader.load_state_dict({"epoch": 0, "consumed": 13})
+        list(loader)
+
+    assert asked == URIS[13:]
+
+
+def test_another_order_is_not_served_from_what_was_fetched_ahead() -> None:
+    changing = dataset(order=CustomOrder(lambda epoch: list(range(20)), length=20, seed=0), epochs=2)
+    with Loader(changing, 20) as loader:
+        assert list(loader) == [list(range(20))]
+        changing.order = CustomOrder(lambda epoch: list(range(19, -1, -1)), length=20, seed=0)
+        loader.set_epoch(1)
+
+        assert list(loader) == [list(range(19, -1, -1))]
