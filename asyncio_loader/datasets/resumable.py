@@ -77,6 +77,9 @@ class ResumableRefs(OrderedRefs):
         On any number of ranks, workers and threads, and with any batch size unless batches are grouped. It counts for
         one iteration (of each worker); the one after it begins at the first sample again.
 
+        Where a later epoch was chosen already, the state of one that is over changes nothing: a StatefulDataLoader
+        loads its state only when it begins to iterate, after `set_epoch`.
+
         Args:
             state: of `state_dict`, here or in a `Loader`; or ``{"epoch": e, "consumed": n}``, n positions of the epoch
                 over all ranks: batches trained on × batch size × ranks.
@@ -92,13 +95,14 @@ class ResumableRefs(OrderedRefs):
         if description is not None:
             check_description(description, self._describe(batch_size, position.epoch))
         worker = get_worker_info()
-        self._plan(batch_size, position)
+        plan = self._plan(batch_size, position)
         if "shard" in state:
             rank = self._rank_and_world()
             shard = Shard(rank.rank, worker.id, worker.num_workers) if worker else None
             self._latest.resume_at = read_shard(state["shard"], position.epoch, shard, rank.world, batch_size)
         elif worker is None:
-            self._position.load(position)
+            is_past = plan.start == plan.length and position.epoch < self.epoch
+            self._position.load(Position(self.epoch, 0) if is_past else position)
         else:
             self._latest.resume_at = position, 0
 

@@ -119,6 +119,20 @@ def test_the_epoch_of_a_state_that_is_over_has_nothing_left() -> None:
     assert list(resumed) == []
 
 
+def test_the_state_of_an_epoch_that_is_over_leaves_a_later_one_that_was_chosen() -> None:
+    resumed = dataset()
+    resumed.set_epoch(4)
+    resumed.load_state_dict({"epoch": 4, "consumed": 6})
+    resumed.load_state_dict({"epoch": 3, "consumed": 20})
+    assert (resumed.epoch, list(resumed)) == (4, list(range(20)))
+
+    # What is left of an earlier epoch is gone back to.
+    resumed.load_state_dict({"epoch": 3, "consumed": 19})
+    assert (resumed.epoch, list(resumed)) == (3, [19])
+    resumed.load_state_dict({"epoch": 3, "consumed": 20})
+    assert (resumed.epoch, list(resumed)) == (3, [])
+
+
 def test_a_state_of_several_ranks_counts_whole_steps_of_all() -> None:
     for rank in range(2):
         part = dataset(batch_size=3)
