@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import traceback
 from collections.abc import Callable
 from itertools import chain, islice
 from typing import Any
@@ -48,6 +50,7 @@ def make_stateful(dataset: AsyncIterableDataset, workers: int, **options: Any) -
     return StatefulDataLoader(dataset, dataset.batch_size, num_workers=workers, collate_fn=list, **options)
 
 
+@functools.cache
 def interrupt(workers: int, taken: int, **options: Any) -> dict[str, Any]:
     """The state after so many steps of an epoch."""
     loader = make_stateful(make_dataset(), workers, **options)
@@ -57,6 +60,7 @@ def interrupt(workers: int, taken: int, **options: Any) -> dict[str, Any]:
     return json.loads(json.dumps(loader.state_dict()))
 
 
+@functools.cache
 def whole() -> list[list[int]]:
     """The steps of the epoch."""
     samples = list(make_dataset())
@@ -142,8 +146,10 @@ def test_fewer_workers_and_another_batch_size_are_refused_with_the_way_to_go(wor
     resumed = make_stateful(make_dataset(batch_size=batch_size), workers)
     resumed.load_state_dict(interrupt(2, 3))
 
-    with pytest.raises(StateMismatch, match=r"pass the whole state to .*of_stateful_dataloader"):
+    with pytest.raises(StateMismatch, match=r"pass the whole state to .*of_stateful_dataloader") as caught:
         next(iter(resumed))
+    # Workers that are left to the garbage collector, with their queues, are waited for: 5 s each.
+    traceback.clear_frames(caught.tb)
 
 
 def on_a_loader(state: dict[str, Any]) -> list[int]:
@@ -182,7 +188,7 @@ GEOMETRIES = pytest.mark.parametrize("resume", [on_a_loader, on_four_workers, on
 
 @GEOMETRIES
 @WORKERS
-@pytest.mark.parametrize("taken", [0, 5, STEPS - 1, STEPS])
+@pytest.mark.parametrize("taken", [0, 5, STEPS])
 def test_any_other_geometry_goes_on_with_exactly_what_was_not_consumed(
     workers: int, taken: int, resume: Callable[[dict[str, Any]], list[int]]
 ) -> None:
