@@ -49,7 +49,7 @@ def test_the_python_blocks_of_the_readme_run(moto_environ: MotoServer, monkeypat
         exec(compile(block, f"README.md, Python block {number + 1}", "exec"), names)
 
     samples = list(names["dataset"])
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 9
     assert "Grayscale" in TRANSFORMS
     assert [image.size for image in samples] == [(64, 48), (64, 48)]
 

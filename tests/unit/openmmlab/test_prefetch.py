@@ -148,7 +148,7 @@ def test_a_test_set_keeps_its_order(simulator: S3Simulator) -> None:
 def test_ranks_share_the_epoch(simulator: S3Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = []
     for rank in range(2):
-        monkeypatch.setattr("asyncio_loader.datasets.dataset.rank_and_world", lambda rank=rank: RankAndWorld(rank, 2))
+        monkeypatch.setattr("asyncio_loader.datasets.ordered.rank_and_world", lambda rank=rank: RankAndWorld(rank, 2))
         dataset = PrefetchDataset(ImagesOfCase(), batch_size=2)
         parts.append(seen(dataset))
         assert len(dataset) == len(parts[-1]) == -(-COUNT // 2)
