@@ -66,7 +66,7 @@ SCRIPTS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=500)
 @given(
     scripts=st.lists(SCRIPTS, min_size=1, max_size=40),
     in_flight=st.integers(1, 12),
