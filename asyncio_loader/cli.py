@@ -227,8 +227,6 @@ def _train(arguments: argparse.Namespace) -> int:
     if not _is_one_of_several():
         _load_and_train(arguments, nullcontext())
         return _OK
-    # mmengine does that, too, on more than one rank, and warns of it on each.
-    os.environ.setdefault("MKL_NUM_THREADS", "1")
     from asyncio_loader.training.distributed import joined_ranks, teller_of
 
     with joined_ranks() as ranks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 import torch
@@ -43,6 +44,16 @@ class RankRunner(ResumableRunner):
     def __init__(self, *, ranks: Ranks, **options: Any) -> None:
         self._ranks = ranks
         super().__init__(launcher="pytorch" if ranks.is_distributed else "none", **options)
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """Called by the Runner's constructor. Collective.
+
+        mmengine sets the numbers of OpenMP's and MKL's threads where the launcher has not, and warns of it on every
+        rank; torch has read them long before.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Setting (OMP|MKL)_NUM_THREADS ")
+            super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Called by the Runner's constructor. Collective: parameters become those of rank 0."""

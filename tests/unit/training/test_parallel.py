@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,6 +60,10 @@ def test_a_checkpoint_that_one_rank_cannot_take_up_stops_all(crew: Crew) -> None
     assert crew.run(_resume) == [("rank 1 cannot read a.pth", 1)] * 2
 
 
+def test_nobody_is_warned_of_threads_that_nobody_asked_for(crew: Crew) -> None:
+    assert crew.run(_set_up) == [True, True]
+
+
 # What runs on the ranks.
 
 
@@ -108,3 +113,15 @@ def _resume(ranks: Ranks) -> tuple[str, int | None]:
         with pytest.raises(ConfigError) as caught:
             Bare(ranks).resume("a.pth")
     return str(caught.value), teller_of(caught.value)
+
+
+def _set_up(ranks: Ranks) -> bool:
+    """Whether mmengine did what it warns of: warnings are errors here."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            # Both: what mmengine sets is undone, too.
+            patch.setenv(name, "1")
+            patch.delenv(name)
+        Bare(ranks).setup_env({"mp_cfg": {"mp_start_method": "spawn"}})
+        return all(name in os.environ for name in names)
