@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 
 from asyncio_loader.config import load_config
 from asyncio_loader.training.runner import TrainingReport, train
@@ -39,15 +40,31 @@ class Step:
     rate: float
 
 
+# As `python -m` this module is imported twice where a config names it.
+@HOOKS.register_module(force=True)
 class StepsLog(Hook):  # type: ignore[misc]
-    """Appends each step to the file ``<path>.<rank>``; behind step `kill_at` the process gets a SIGKILL."""
+    """Appends each step to the file ``<path>.<rank>``.
+
+    A config has it as ``custom_hooks`` with this module among its ``custom_imports``.
+
+    Args:
+        path: of the log.
+        kill_at: behind this step the process gets a SIGKILL.
+        halt_at: behind this step it says ``halted <pid>`` on standard output, and waits for its end.
+        rank: the only one that is killed or waits; None: all are.
+    """
 
     # After the checkpoint and the schedulers.
     priority = "LOWEST"
 
-    def __init__(self, path: Path, kill_at: int | None = None) -> None:
-        self._path = path.with_name(f"{path.name}.{os.environ.get('RANK', '0')}")
-        self._kill_at = kill_at
+    def __init__(
+        self, path: str | Path, kill_at: int | None = None, halt_at: int | None = None, rank: int | None = None
+    ) -> None:
+        own = os.environ.get("RANK", "0")
+        self._path = Path(f"{path}.{own}")
+        is_meant = rank in (None, int(own))
+        self._kill_at = kill_at if is_meant else None
+        self._halt_at = halt_at if is_meant else None
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         _, targets = data_batch
@@ -57,6 +74,9 @@ class StepsLog(Hook):  # type: ignore[misc]
             file.write(f"{json.dumps(row)}\n")
         if runner.iter + 1 == self._kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if runner.iter + 1 == self._halt_at:
+            print(f"halted {os.getpid()}", flush=True)
+            signal.pause()
 
 
 def read_steps(path: Path, rank: int = 0) -> list[Step]:

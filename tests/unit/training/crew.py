@@ -15,9 +15,8 @@ from asyncio_loader.training.distributed import Ranks, joined_ranks
 
 __all__ = ["Crew", "free_port"]
 
-# On a busy machine torch alone takes a while to be imported.
-_START_S = 120.0
-_ANSWER_S = 30.0
+# On a busy machine it takes a while until torch and mmengine are imported.
+_PATIENCE_S = 120.0
 
 
 class Crew:
@@ -42,7 +41,7 @@ class Crew:
             # Else there would be no end of file when the process ends.
             there.close()
         try:
-            self._answers(_START_S)
+            self._answers()
         except BaseException:
             self._end()
             raise
@@ -60,17 +59,17 @@ class Crew:
         """
         for end in self._ends:
             end.send((function, arguments))
-        answers = self._answers(_ANSWER_S)
+        answers = self._answers()
         for rank, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 answer.add_note(f"on rank {rank}")
                 raise answer
         return answers
 
-    def _answers(self, patience_s: float) -> list[Any]:
+    def _answers(self) -> list[Any]:
         answers = []
         for rank, end in enumerate(self._ends):
-            assert end.poll(patience_s), f"rank {rank} does not answer"
+            assert end.poll(_PATIENCE_S), f"rank {rank} does not answer"
             try:
                 answers.append(end.recv())
             except EOFError:

@@ -9,9 +9,11 @@ import torch
 from mmengine.hooks import Hook
 
 from asyncio_loader.config import load_config
-from asyncio_loader.errors import ConfigError
+from asyncio_loader.errors import ConfigError, LoaderError
 from asyncio_loader.testing.synthetic import write_synthetic_coco
+from asyncio_loader.training.distributed import Ranks, teller_of
 from asyncio_loader.training.runner import TrainingReport, train
+from tests.unit.training.crew import Crew
 
 BASE = Path(__file__).parents[3] / "pipelines" / "demo" / "faster_rcnn_r18_fpn_synthetic_s3.py"
 
@@ -209,3 +211,31 @@ def test_what_mmengine_writes_twice_is_shipped_once(options: dict[str, Any], tmp
     names = sorted(path.name for path in (tmp_path / "logs").rglob("*.*"))
     (log,) = (tmp_path / "run").glob("*/*.log")
     assert names == [f"{log.stem}.json", log.name, BASE.name]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        # What all ranks see, what rank 0 alone looks at, and what goes wrong on the way.
+        ({"data.samples_per_gpu": 0}, "data.samples_per_gpu=0 must be"),
+        ({"auto_scale_lr": {"enable": True, "base_batch_size": 16}}, "auto_scale_lr.enable=True: on 2 ranks"),
+        ({"checkpoint_config": {"interval": 1, "out_dir": str(Path(__file__))}}, "test_runner.py is not a directory"),
+        ({"resume_from": "none.pth"}, "resume_from='none.pth': no such file"),
+        ({"data.train.ann_file": "none.json"}, "none.json"),
+    ],
+)
+def test_what_is_wrong_before_the_first_step_is_raised_on_all_ranks(
+    crew: Crew, options: dict[str, Any], tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    (first, first_teller), (second, second_teller) = crew.run(_refused, {**options, **changes}, tmp_path / "run")
+
+    assert first == second
+    assert first.startswith(f"{BASE}: ")
+    assert said in first
+    assert first_teller == second_teller == 0
+
+
+def _refused(ranks: Ranks, options: dict[str, Any], work_dir: Path) -> tuple[str, int | None]:
+    with pytest.raises(LoaderError) as caught:
+        run(options, work_dir)
+    return str(caught.value), teller_of(caught.value)
