@@ -139,11 +139,20 @@ def shipped(
     except BaseException as error:
         _log_end(logger, error)
         try:
-            shipment.send()
+            _send(shipment)
         except (LoaderError, OSError) as failure:
             _LOG.warning("%s", failure)
         raise
-    shipment.send()
+    _send(shipment)
+
+
+def _send(shipment: LogShipment) -> None:
+    """Send it, once more where an interrupt comes in between: torchrun's SIGTERM follows the error of a lost rank."""
+    try:
+        shipment.send()
+    except KeyboardInterrupt:
+        shipment.send()
+        raise
 
 
 def _log_end(logger: logging.Logger, error: BaseException) -> None:

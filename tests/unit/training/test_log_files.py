@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import filecmp
 import logging
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,27 @@ def test_a_log_that_cannot_be_copied_does_not_hide_why_the_run_ended(
         raise ZeroDivisionError
 
     assert str(failure) in caplog.text
+
+
+@pytest.mark.parametrize("error", [None, LoaderError("another rank has ended")])
+def test_an_interrupt_while_the_log_is_copied_does_not_keep_it_from_its_place(
+    work_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: LoaderError | None
+) -> None:
+    interrupts = [KeyboardInterrupt()]
+    copy = shutil.copyfileobj
+
+    def interrupted(source: Any, target: Any) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfileobj", interrupted)
+    wanted = shipment(work_dir, (str(tmp_path / "logs"), True))
+    with pytest.raises(KeyboardInterrupt), shipped(wanted, logging.getLogger("run"), None):
+        if error:
+            raise error
+
+    assert files(tmp_path / "logs" / "run") == LOGS
 
 
 def test_a_log_that_cannot_be_read_is_said_as_one_that_stays(
