@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from asyncio_loader.datasets.reader import EpochReader
 from asyncio_loader.datasets.recipe import Recipe
 from asyncio_loader.datasets.session import Session
-from asyncio_loader.datasets.stream import Part
+from asyncio_loader.datasets.stream import Part, SampleStream
 from asyncio_loader.errors import ObjectNotFound
 from asyncio_loader.options import FetchOptions
 from asyncio_loader.order.plan import EpochPlan
@@ -139,16 +139,28 @@ def test_whoever_counts_need_not_ask_for_more_than_there_is(
     reader = open_reader(session, threads)
     first = reader.read(part(1, 2), part(7, 8))
     assert [next(first), next(first)] == [1, 2]
-    second = reader.read(part(7, 8), part(9))
-    assert next(second) == 7
 
-    # Late, the first one is asked all the same, and closed: it has no say in what is open now.
-    assert list(first) == []
-    first.close()
-
-    assert list(second) == [8]
+    assert list(reader.read(part(7, 8), part(9))) == [7, 8]
     assert list(reader.read(part(9))) == [9]
     assert store.asked == [1, 2, 7, 8, 9]
+    reader.close()
+
+
+@THREADS
+@pytest.mark.parametrize("late", [list, SampleStream.close], ids=["asked", "closed"])
+def test_a_stream_of_before_has_no_say_in_what_is_open_now(
+    session: Session, store: CountingStore, threads: int, late: Callable[[SampleStream], object]
+) -> None:
+    reader = open_reader(session, threads)
+    first = reader.read(part(1, 2), part(7, 8))
+    assert [next(first), next(first)] == [1, 2]
+    second = reader.read(part(7, 8))
+    assert next(second) == 7
+
+    late(first)
+
+    assert list(second) == [8]
+    assert store.asked == [1, 2, 7, 8]
     reader.close()
 
 
