@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -94,6 +95,8 @@ def place(moto_server: MotoServer, tmp_path_factory: pytest.TempPathFactory) -> 
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     coco = write_synthetic_coco(directory / "coco", images=IMAGES, val_images=VAL_IMAGES, size=64)
     environ = {**os.environ, **moto_server.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    # The first interface is loopback's. Gloo looks for an address by the name of the machine otherwise.
+    environ["GLOO_SOCKET_IFNAME"] = socket.if_nameindex()[0][1]
     with S3Simulator(coco) as data:
         yield Place(data, s3, environ, directory)
     s3.close()

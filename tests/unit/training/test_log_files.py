@@ -180,6 +180,13 @@ def test_a_log_that_cannot_be_copied_does_not_hide_why_the_run_ended(
     assert str(failure) in caplog.text
 
 
+def end(wanted: LogShipment, error: LoaderError | None) -> None:
+    """A run that ends well, or with an error."""
+    with shipped(wanted, logging.getLogger("run"), None):
+        if error:
+            raise error
+
+
 @pytest.mark.parametrize("error", [None, LoaderError("another rank has ended")])
 def test_an_interrupt_while_the_log_is_copied_does_not_keep_it_from_its_place(
     work_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: LoaderError | None
@@ -193,10 +200,9 @@ def test_an_interrupt_while_the_log_is_copied_does_not_keep_it_from_its_place(
         copy(source, target)
 
     monkeypatch.setattr(shutil, "copyfileobj", interrupted)
-    wanted = shipment(work_dir, (str(tmp_path / "logs"), True))
-    with pytest.raises(KeyboardInterrupt), shipped(wanted, logging.getLogger("run"), None):
-        if error:
-            raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        end(shipment(work_dir, (str(tmp_path / "logs"), True)), error)
 
     assert files(tmp_path / "logs" / "run") == LOGS
 
