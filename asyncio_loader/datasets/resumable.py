@@ -12,7 +12,7 @@ from asyncio_loader.datasets.ordered import OrderedRefs
 from asyncio_loader.datasets.position import Position
 from asyncio_loader.datasets.state import check_description, describe_shard, make_state, read_shard, read_state
 from asyncio_loader.datasets.stream import Progress
-from asyncio_loader.errors import ConfigError, LoaderError
+from asyncio_loader.errors import ConfigError, LoaderError, StateMismatch
 from asyncio_loader.order.shard import Shard
 
 __all__ = ["ResumableRefs"]
@@ -95,7 +95,11 @@ class ResumableRefs(OrderedRefs):
         if description is not None:
             check_description(description, self._describe(batch_size, position.epoch))
         worker = get_worker_info()
-        plan = self._plan(batch_size, position)
+        try:
+            plan = self._plan(batch_size, position)
+        except ConfigError as error:
+            # It cannot begin there: inside a batch of an order that is cut for a batch size.
+            raise StateMismatch(f"epoch={position.epoch}, consumed={position.start}: {error}") from error
         if "shard" in state:
             rank = self._rank_and_world()
             shard = Shard(rank.rank, worker.id, worker.num_workers) if worker else None

@@ -67,7 +67,7 @@ class Grouped:
     def describe(self) -> dict[str, Any]:
         order = {"order": "grouped", "length": len(self._flags), "batch_size": self.batch_size}
         # Where nothing is shuffled, the seed makes no difference.
-        return {**order, "seed": self.seed if self.shuffle else None, "groups": self._members.digest}
+        return {**order, "seed": int(self.seed) if self.shuffle else None, "groups": self._members.digest}
 
     def digest(self, epoch: int) -> str | None:
         return None

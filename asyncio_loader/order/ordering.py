@@ -86,7 +86,7 @@ class Shuffled:
         return Permutation(self.length, f"{self.seed}:{epoch}")
 
     def describe(self) -> dict[str, Any]:
-        return {"order": "shuffled", "length": self.length, "seed": self.seed}
+        return {"order": "shuffled", "length": self.length, "seed": int(self.seed)}
 
     def digest(self, epoch: int) -> str | None:
         return None

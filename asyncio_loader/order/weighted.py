@@ -53,7 +53,7 @@ class Weighted:
         return _Draws(self._cumulative, self.length, f"{self.seed}:{epoch}")
 
     def describe(self) -> dict[str, Any]:
-        return {"order": "weighted", "length": self.length, "seed": self.seed, "weights": self._weights_digest}
+        return {"order": "weighted", "length": self.length, "seed": int(self.seed), "weights": self._weights_digest}
 
     def digest(self, epoch: int) -> str | None:
         return None

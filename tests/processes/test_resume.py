@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.loader import Loader
-from asyncio_loader.errors import ConfigError, LoaderError, StateMismatch
+from asyncio_loader.errors import LoaderError, StateMismatch
 from asyncio_loader.order.ordering import Grouped
 from asyncio_loader.records import Fetched
 from asyncio_loader.stores.memory import MemoryStore
@@ -146,7 +146,7 @@ def test_batches_of_groups_go_on_and_refuse_another_batch_size(persistent: bool)
 
     with pytest.raises(StateMismatch, match="batch_size is 4 in the state and 2 here"):
         make_grouped(2).load_state_dict(state)
-    with pytest.raises(ConfigError, match="cut for batches of 5: it cannot go on from 8, inside one"):
+    with pytest.raises(StateMismatch, match="cut for batches of 5: it cannot go on from 8, inside one"):
         make_grouped(5).load_state_dict({"epoch": 0, "consumed": 8})
 
 

@@ -212,7 +212,7 @@ def test_an_order_of_batches_goes_on_with_the_same_batch_size_and_refuses_anothe
 def test_an_order_of_batches_refuses_a_position_inside_one() -> None:
     grouped(4).load_state_dict({"epoch": 0, "consumed": 8})
 
-    with pytest.raises(ConfigError, match="cut for batches of 4: it cannot go on from 6, inside one"):
+    with pytest.raises(StateMismatch, match="cut for batches of 4: it cannot go on from 6, inside one"):
         grouped(4).load_state_dict({"epoch": 0, "consumed": 6})
 
 

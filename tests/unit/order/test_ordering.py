@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 
+import numpy as np
 import pytest
 
 from asyncio_loader.errors import ConfigError
@@ -72,3 +73,16 @@ def test_a_hundred_million_samples_cost_nothing() -> None:
 def test_an_order_of_nothing_is_refused(make: type[Sequential] | type[Shuffled]) -> None:
     with pytest.raises(ConfigError, match="at least one sample, not 0"):
         make(0)
+
+
+@pytest.mark.parametrize(
+    "ordering",
+    [
+        Shuffled(4, seed=np.int64(3)),  # type: ignore[arg-type]
+        Weighted([1, 2], seed=np.int64(3)),  # type: ignore[arg-type]
+        Grouped([0, 1], 1, shuffle=True, seed=np.int64(3)),  # type: ignore[arg-type]
+    ],
+    ids=lambda ordering: type(ordering).__name__,
+)
+def test_a_seed_of_numpys_is_described_as_json_takes_it(ordering: Ordering) -> None:
+    assert json.loads(json.dumps(ordering.describe()))["seed"] == 3
