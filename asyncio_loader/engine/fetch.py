@@ -10,7 +10,7 @@ from functools import partial
 from asyncio_loader.errors import FetchError
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.base import Admit, ObjectStore
+from asyncio_loader.stores.base import Admit, ObjectStore, admits_now
 from asyncio_loader.stores.retry import retry_calls
 
 __all__ = ["fetch_object"]
@@ -23,6 +23,10 @@ class _Rest:
         self._admit = admit
         self._clock = clock
         self.total_s = 0.0
+
+    def now(self, size_bytes: int) -> bool:
+        """See `stores.base.Admit`."""
+        return admits_now(self._admit, size_bytes)
 
     async def __call__(self, size_bytes: int) -> None:
         started = self._clock()

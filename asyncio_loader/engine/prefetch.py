@@ -111,7 +111,7 @@ class Prefetcher:
                 self._store,
                 job.ref.uri,
                 retry=self._options.retry,
-                admit=credit.resize,
+                admit=credit,
                 on_attempt=self._counters.count_get,
                 on_retry=self._retry_log,
             )

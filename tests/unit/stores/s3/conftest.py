@@ -19,9 +19,11 @@ class Wire:
 
     Attributes:
         heads: the heads of all requests that came, in order.
+        transport: of the stores, see `S3Options`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, transport: str) -> None:
+        self.transport = transport
         self.heads: list[bytes] = []
         self._servers: list[asyncio.Server] = []
         self._stores: list[S3Store] = []
@@ -50,7 +52,7 @@ class Wire:
 
     def store(self, endpoint_url: str, timeouts: RetryPolicy | None = None, **options: object) -> S3Store:
         """A store for that endpoint."""
-        values = {"endpoint_url": endpoint_url, "anonymous": True, **options}
+        values = {"endpoint_url": endpoint_url, "anonymous": True, "transport": self.transport, **options}
         store = S3Store(S3Options(**values), timeouts=timeouts)  # type: ignore[arg-type]
         self._stores.append(store)
         return store
@@ -73,9 +75,9 @@ class Wire:
             server.close()
 
 
-@pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
+@pytest.fixture(params=["http1", "aiohttp"])
+async def wire(request: pytest.FixtureRequest) -> AsyncIterator[Wire]:
     """See `Wire`."""
-    wire = Wire()
+    wire = Wire(request.param)
     yield wire
     await wire.aclose()
