@@ -7,7 +7,7 @@ from array import array
 from collections.abc import AsyncIterator
 
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, ObjectStore
+from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, ObjectStore, admits_now
 
 __all__ = ["TimedStore"]
 
@@ -29,20 +29,11 @@ class TimedStore:
 
     async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
         """See `ObjectStore.get`."""
-        rested_s = 0.0
-
-        async def admit_and_time(size_bytes: int) -> None:
-            nonlocal rested_s
-            assert admit is not None
-            began_s = time.perf_counter()
-            try:
-                await admit(size_bytes)
-            finally:
-                rested_s += time.perf_counter() - began_s
-
+        rest = None if admit is None else _Rest(admit)
         started_s = time.perf_counter()
-        data = await self._inner.get(uri, admit=None if admit is None else admit_and_time)
-        self.latencies_s.append(time.perf_counter() - started_s - rested_s)
+        data = await self._inner.get(uri, admit=rest)
+        took_s = time.perf_counter() - started_s
+        self.latencies_s.append(took_s if rest is None else took_s - rest.total_s)
         return data
 
     async def head(self, uri: str) -> ObjectInfo:
@@ -59,3 +50,24 @@ class TimedStore:
 
     def __reduce__(self) -> tuple[type[TimedStore], tuple[ObjectStore]]:
         return TimedStore, (self._inner,)
+
+
+class _Rest:
+    """An `admit` that knows how long it kept the body waiting, and says at once what the one inside says at once."""
+
+    __slots__ = ("_admit", "total_s")
+
+    def __init__(self, admit: Admit) -> None:
+        self._admit = admit
+        self.total_s = 0.0
+
+    def now(self, size_bytes: int) -> bool:
+        """See `stores.base.Admit`."""
+        return admits_now(self._admit, size_bytes)
+
+    async def __call__(self, size_bytes: int) -> None:
+        began_s = time.perf_counter()
+        try:
+            await self._admit(size_bytes)
+        finally:
+            self.total_s += time.perf_counter() - began_s

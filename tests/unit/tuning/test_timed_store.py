@@ -6,7 +6,7 @@ import pytest
 
 from asyncio_loader.errors import ServerFault
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.base import Admit, ObjectStore
+from asyncio_loader.stores.base import Admit, ObjectStore, admits_now
 from asyncio_loader.stores.memory import MemoryStore
 from asyncio_loader.tuning import timed_store
 from asyncio_loader.tuning.timed_store import TimedStore
@@ -63,6 +63,24 @@ async def test_the_rest_of_a_body_is_the_consumers_time(clock: Clock) -> None:
     await store.get("memory://a", admit=admit)
 
     assert (admitted, list(store.latencies_s)) == ([5], [7.0])
+
+
+async def test_what_is_admitted_at_once_is_asked_for_at_once(clock: Clock) -> None:
+    class Admission:
+        """Has room for bodies of up to 5 bytes."""
+
+        def now(self, size_bytes: int) -> bool:
+            return size_bytes <= 5
+
+        async def __call__(self, size_bytes: int) -> None:
+            raise AssertionError
+
+    class AskingStore(SlowStore):
+        async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+            assert admit is not None
+            return b"".join([b"yes" if admits_now(admit, size) else b"no" for size in (5, 6)])
+
+    assert await TimedStore(AskingStore(clock)).get("memory://a", admit=Admission()) == b"yesno"
 
 
 async def test_a_get_that_fails_does_not_count(clock: Clock) -> None:
