@@ -33,6 +33,7 @@ COLUMNS = (
     "most",
     "of RAM",
     "ours/theirs",
+    "whole epoch",
     "CPU s/1,000",
     "first batch, s",
     "growth, MiB",
@@ -71,14 +72,14 @@ def compare_tail(options: Options) -> Iterator[Outcome]:
 
 
 def compare_rtt(options: Options) -> Iterator[Outcome]:
-    """How much of its rate a loader keeps when the store moves away: steady state, near and far."""
+    """How much of its rate a loader keeps when the store moves away."""
     peers = [peer for peer in choose(LOADERS, options.only) if peer.name != RAM]
     with _jpegs() as directory:
         # All turns near, then all turns far: each simulator takes memory and a process.
         near = _measure(NEAR, directory, peers, options)
         far = _measure(FAR, directory, peers, options)
     notes = [*(f"near: {line}" for line in failures(near)), *(f"far: {line}" for line in failures(far))]
-    title = f"{_amount(options)}, steady state; near: {NEAR}; far: {FAR}; median of {options.repeats}"
+    title = f"{_amount(options)}; near: {NEAR}; far: {FAR}; median of {options.repeats}"
     raw = {where: _runs(entries) for where, entries in (("near", near), ("far", far))}
     yield Outcome(
         report=Report(
@@ -93,9 +94,7 @@ def compare_rtt(options: Options) -> Iterator[Outcome]:
             title=title,
             axis="img/s",
             groups=("near", "far"),
-            lines=[
-                (label(peer), [_bar(entries[peer.name], "steady_rate") for entries in (near, far)]) for peer in peers
-            ],
+            lines=[(label(peer), [_bar(entries[peer.name], "rate") for entries in (near, far)]) for peer in peers],
         ),
     )
 
@@ -111,20 +110,21 @@ def tabulate_rtt(near: Mapping[str, Entry], far: Mapping[str, Entry]) -> list[tu
     for name, entry in near.items():
         other = far[name]
         is_kept = not entry.failure and not other.failure
-        kept = f"{other.middle('steady_rate') / entry.middle('steady_rate'):.2f}" if is_kept else "–"
-        rows.append((label(entry.peer), *spread(entry, "steady_rate"), *spread(other, "steady_rate"), kept))
+        kept = f"{other.middle('rate') / entry.middle('rate'):.2f}" if is_kept else "–"
+        rows.append((label(entry.peer), *spread(entry, "rate"), *spread(other, "rate"), kept))
     return rows
 
 
 def _row(entries: Mapping[str, Entry], name: str, entry: Entry) -> tuple[str, ...]:
     rates = spread(entry, "rate")
     if entry.failure:
-        return (label(entry.peer), *rates, *("–",) * 6)
+        return (label(entry.peer), *rates, *("–",) * 7)
     return (
         label(entry.peer),
         *rates,
         "1.00" if name == RAM else ratio(entries, name, RAM, "rate"),
         ratio(entries, OUR_LOADER, name, "rate"),
+        f"{entry.middle('epoch_rate'):.0f}",
         f"{entry.middle('cpu_s'):.2f}",
         f"{entry.middle('first_s'):.2f}",
         f"{entry.middle('grown_bytes') / MIB:.0f}",

@@ -42,35 +42,50 @@ def run_loader(peer: str, task: dict[str, Any]) -> Figures:
 def time_epoch(load: Callable[[LoadTask], Iterable[Any]], task: LoadTask) -> Figures:
     """Figures of an epoch: rates, CPU time, first batch, memory.
 
-    ``rate`` and ``cpu_s`` (per 1,000 images) are those from the first batch to the last, so that the start of workers,
-    which ``first_s`` shows, is not spread over a short epoch. ``steady_rate`` is that from a quarter of the epoch to
-    nine tenths of it, in which nothing starts and nothing runs dry.
+    ``rate`` and ``cpu_s`` (per 1,000 images) are those from a quarter of the epoch to nine tenths of it, in which
+    nothing starts and nothing runs dry: what was made ahead of the first batch would count for nothing otherwise, and
+    the start of workers would be spread over a short epoch. ``epoch_rate`` counts everything, from nothing to the last
+    batch.
     """
-    ends_s: list[float] = []
-    counts: list[int] = []
+    marks = [_Mark(round(task.images * share)) for share in _STEADY]
+    count, first_s, shape = 0, 0.0, ()
     with MemoryPeak() as memory:
         started_s = time.perf_counter()
         for batch in load(task):
-            ends_s.append(time.perf_counter())
-            counts.append(len(batch))
-            if len(ends_s) == 1:
-                shape, first_cpu_s = tuple(batch[0].shape), cpu_seconds()
-            if sum(counts) >= task.images:
+            if not count:
+                first_s, shape = time.perf_counter() - started_s, tuple(batch[0].shape)
+            count += len(batch)
+            for mark in marks:
+                mark.pass_by(count)
+            if count >= task.images:
+                ended_s = time.perf_counter()
                 # Here, before its workers leave.
-                cpu_s = cpu_seconds() - first_cpu_s
                 memory.sample()
-    if sum(counts) != task.images or len(counts) < 3 or len(shape) != 3 or shape[2] != 3:
-        raise ValueError(f"{sum(counts)} images of shape {shape} in {len(counts)} batches in place of {task.images}")
-    images = task.images - counts[0]
-    low, high = (round(share * (len(counts) - 1)) for share in _STEADY)
+    if count != task.images or len(shape) != 3 or shape[2] != 3:
+        raise ValueError(f"{count} images of shape {shape} in place of {task.images}")
+    low, high = marks
+    images = high.count - low.count
     return {
-        "rate": images / (ends_s[-1] - ends_s[0]),
-        "steady_rate": sum(counts[low + 1 : high + 1]) / (ends_s[high] - ends_s[low]),
-        "cpu_s": cpu_s / images * 1000,
-        "first_s": ends_s[0] - started_s,
+        "rate": images / (high.wall_s - low.wall_s),
+        "epoch_rate": task.images / (ended_s - started_s),
+        "cpu_s": (high.cpu_s - low.cpu_s) / images * 1000,
+        "first_s": first_s,
         "grown_bytes": memory.grown_bytes,
         "processes": memory.processes,
     }
+
+
+class _Mark:
+    """Looks at the clocks when so many images have come."""
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+        self.count = 0
+        self.wall_s = self.cpu_s = 0.0
+
+    def pass_by(self, count: int) -> None:
+        if not self.count and count >= self._at:
+            self.count, self.wall_s, self.cpu_s = count, time.perf_counter(), cpu_seconds()
 
 
 def _find(peer: str) -> Any:
