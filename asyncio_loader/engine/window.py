@@ -53,9 +53,16 @@ class Window:
 
         Orders are unique, and asked for in increasing order. Cancelling it leaves the window as if never asked.
         """
-        credit = Credit(self, order)
-        await self._grant(credit, size_bytes)
+        credit = self.reserve_now(order, size_bytes)
+        if credit is None:
+            credit = Credit(self, order)
+            await self._grant(credit, size_bytes)
         return credit
+
+    def reserve_now(self, order: int, size_bytes: int) -> Credit | None:
+        """As `reserve`, where nobody has to wait for it; else None."""
+        credit = Credit(self, order)
+        return credit if self._take_if_free(credit, size_bytes) else None
 
     def _resize_now(self, credit: Credit, size_bytes: int) -> bool:
         extra_bytes = size_bytes - credit.size_bytes

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from functools import partial
+from typing import Any
 
 from asyncio_loader.errors import FetchError
 from asyncio_loader.records import Buffer
@@ -25,10 +27,10 @@ class ObjectReader:
         self._exchange = exchange
         self._blocks = BlockPool()
 
-    async def get(self, uri: str, admit: Admit | None) -> Buffer:
+    def get(self, uri: str, admit: Admit | None) -> Coroutine[Any, Any, Buffer]:
         """See `ObjectStore.get`."""
         taking = _Taking(uri, admit, self._blocks)
-        return await self._exchange.run("GET", uri, taking.read, place=taking.place)
+        return self._exchange.run("GET", uri, taking.read, place=taking.place)
 
     async def get_range(self, uri: str, start: int, stop: int, etag: str | None, into: memoryview | None) -> Piece:
         """See `RangedStore.get_range`."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, NamedTuple
 
 from asyncio_loader.errors import FetchError, LoaderError
 from asyncio_loader.options import RetryPolicy, S3Options
@@ -45,10 +45,15 @@ class S3Store:
         self._max_connections = max_connections
         self._link: _Link | None = None
 
-    async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+    def get(self, uri: str, *, admit: Admit | None = None) -> Coroutine[Any, Any, Buffer]:
         """See `ObjectStore.get`."""
-        parts = self._parts_at_hand() or await self._parts()
-        return await parts.reader.get(uri, admit)
+        link = self._link
+        if link is not None and link.parts is not None and link.loop is asyncio.get_running_loop():
+            return link.parts.reader.get(uri, admit)
+        return self._open_and_get(uri, admit)
+
+    async def _open_and_get(self, uri: str, admit: Admit | None) -> Buffer:
+        return await (await self._parts()).reader.get(uri, admit)
 
     async def get_range(
         self, uri: str, start: int, stop: int, *, etag: str | None = None, into: memoryview | None = None
@@ -138,11 +143,6 @@ class S3Store:
 
     def __repr__(self) -> str:
         return f"<S3Store {self._options!r}>"
-
-    def _parts_at_hand(self) -> _Parts | None:
-        """As `_parts`, where everything is open; without waiting, for the hot path."""
-        link = self._link
-        return link.parts if link is not None and link.loop is asyncio.get_running_loop() else None
 
     async def _parts(self) -> _Parts:
         link = self._link
