@@ -20,10 +20,16 @@ def allocate(size_bytes: int) -> memoryview:
     A large one is mapped: a `bytearray` of a gigabyte would be filled with zeros at once, which keeps the loop from
     everything else for 0.4 s, while mapped pages come one by one with the bytes. (Measured beside `numpy.empty`, whose
     huge pages take three times as long as these on a virtual machine.) Freed, it goes back to the system.
+
+    Raises:
+        MemoryError: there is not so much.
     """
     if size_bytes < _MAPPED_BYTES:
         return memoryview(bytearray(size_bytes))
-    return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    try:
+        return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"there is no memory for {size_bytes} bytes") from error
 
 
 class BlockPool:
@@ -62,10 +68,11 @@ class BlockPool:
         if blocks is None:
             blocks = self._blocks[block_bytes] = deque()
         for _ in range(min(_LOOKS, len(blocks))):
-            block = blocks[0]
+            if sys.getrefcount(blocks[0]) == _ONLY_OURS:
+                view = memoryview(blocks[0])[:size_bytes]
+                blocks.rotate(-1)
+                return view
             blocks.rotate(-1)
-            if sys.getrefcount(block) == _ONLY_OURS:
-                return memoryview(block)[:size_bytes]
         if not self._make_room(block_bytes):
             return allocate(size_bytes)
         block = bytearray(block_bytes)
@@ -82,15 +89,22 @@ class BlockPool:
             self._takes_until_look -= 1
             return False
         for block_bytes, blocks in self._blocks.items():
-            kept = deque(block for block in blocks if sys.getrefcount(block) > _ONLY_OURS)
-            self._held_bytes -= (len(blocks) - len(kept)) * block_bytes
+            count = len(blocks)
+            kept: deque[bytearray] = deque()
+            for _ in range(count):
+                if sys.getrefcount(blocks[0]) != _ONLY_OURS:
+                    kept.append(blocks[0])
+                blocks.popleft()
+            self._held_bytes -= (count - len(kept)) * block_bytes
             self._blocks[block_bytes] = kept
         self._takes_until_look = sum(map(len, self._blocks.values()))
         return self._held_bytes + size_bytes <= self._limit_bytes
 
 
-# The pool's deque, the local variable, and the argument of `getrefcount` itself.
-_ONLY_OURS = 3
+_probe = deque([bytearray()])
+# What a block has whose only owner is the pool's deque. Asked for with the very expression that is used above: some
+# versions of Python don't count all variables.
+_ONLY_OURS = sys.getrefcount(_probe[0])
 
 # So many blocks are looked at, the oldest first, before a new one is made: some may be kept for long.
 _LOOKS = 8

@@ -41,6 +41,9 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{2,254}")
 # One label: a dot would need a certificate for two levels of subdomains, which S3 does not have.
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9\-]{1,61}[a-z0-9]")
 _HOST_LABELS = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]")
+# What stands before the domain: ``bucket.s3.region``, ``s3-region``, ``bucket.s3-fips.dualstack.region``, … Not
+# ``s3-anything.region.elb``, which is anybody's.
+_S3_LABELS = re.compile(r"(?:[a-z0-9\-]+\.)*s3(?:-[a-z0-9\-]+)?(?:\.dualstack)?(?:\.[a-z0-9\-]+)?")
 _AWS_HOSTS = tuple(f".{domain}" for domain in AWS_DOMAINS.values())
 
 
@@ -166,7 +169,7 @@ class Endpoint:
     def is_related(self, host: str) -> bool:
         """Whether a host is Amazon's as this one is, in the same partition."""
         domain = next((domain for domain in _AWS_HOSTS if self.host.endswith(domain)), None)
-        return domain is not None and host.endswith(domain) and ".s3" in f".{host}"
+        return domain is not None and host.endswith(domain) and bool(_S3_LABELS.fullmatch(host.removesuffix(domain)))
 
     def is_virtual(self, bucket: str) -> bool:
         """True where the bucket stands in the host name."""

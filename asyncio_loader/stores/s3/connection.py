@@ -53,6 +53,10 @@ class Home(Protocol):
     timeouts: RetryPolicy
     scratch: memoryview
 
+    def remember(self, connection: Connection) -> None:
+        """It stands."""
+        ...
+
     def forget(self, connection: Connection) -> None:
         """It is closed."""
         ...
@@ -93,6 +97,7 @@ class Connection(asyncio.BufferedProtocol):
         "_place",
         "_received_bytes",
         "_room",
+        "_spare_bytes",
         "_timer",
         "_timer_s",
         "_transport",
@@ -123,6 +128,7 @@ class Connection(asyncio.BufferedProtocol):
         self._interim = 0
         self._early = b""
         self._room: memoryview | None = None
+        self._spare_bytes = 0
         self._left: int | None = 0
         self._chunks: ChunkedBody | None = None
         self._pieces: list[bytes] = []
@@ -147,7 +153,7 @@ class Connection(asyncio.BufferedProtocol):
         """
         self._waiter = waiter = self._loop.create_future()
         if self.is_closed:
-            waiter.set_exception(StaleConnection())
+            waiter.set_exception(StaleConnection() if self.is_reused else self._error or self._lost(None))
             return waiter
         self._phase = _HEAD
         self._method = method
@@ -204,8 +210,10 @@ class Connection(asyncio.BufferedProtocol):
         """See `Answer`."""
         if self._phase == _RESTING and self._left == len(target) and self._chunks is None:
             # All of the body: straight to its place.
+            if self._error is not None:
+                raise self._error
             self._begin_body()
-            self._put_early(target)
+            self._put_early(target, spare_bytes=0)
             if self._phase != _OVER:
                 self._resume()
                 await self._wait()
@@ -260,6 +268,7 @@ class Connection(asyncio.BufferedProtocol):
         """It stands."""
         # uvloop's transports are asyncio's by shape alone.
         self._transport = transport  # type: ignore[assignment]
+        self._home.remember(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go."""
@@ -270,13 +279,23 @@ class Connection(asyncio.BufferedProtocol):
         room = self._room
         if room is None:
             self._take(bytes(self._home.scratch[:nbytes]))
-        elif nbytes == len(room):
-            self._room = None
-            self._end_body()
-        else:
+            return
+        left = len(room) - self._spare_bytes - nbytes
+        if left > 0:
             self._room = room[nbytes:]
             self._received_bytes += nbytes
             self._expect_bytes()
+            return
+        self._room = None
+        if left < 0:
+            self._offend("bytes come behind the end of the answer")
+        elif self._spare_bytes:
+            self._end_body()
+        else:
+            # A turn later: what has come behind the body then shows before the connection is used again.
+            self._phase = _OVER
+            self._deadline_s = None
+            self._loop.call_soon(self._end_body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Either side has closed it."""
@@ -300,13 +319,13 @@ class Connection(asyncio.BufferedProtocol):
                 self._take_head(data)
             elif self._phase == _PIECES:
                 self._take_piece(data)
-            elif self._phase == _RESTING:
+            elif self._phase == _RESTING and (self._left is None or len(self._early) + len(data) <= self._left):
                 self._early += data
             else:
                 # Nothing was asked for: an answer to nothing, or bytes behind the body.
-                raise HttpViolation("bytes come behind the end of the answer")  # noqa: TRY301
+                self._offend("bytes come behind the end of the answer")
         except HttpViolation as error:
-            self._fail(TransportError(f"{self._home.endpoint}: {error}", kind=ServerFault))
+            self._offend(str(error))
 
     def _take_head(self, data: bytes) -> None:
         if self._partial:
@@ -345,11 +364,15 @@ class Connection(asyncio.BufferedProtocol):
             self._end_body()
             return
         if self._place is not None and left is not None and head.status == 200:
-            target = self._place(left)
+            try:
+                target = self._place(left)
+            except Exception as error:  # noqa: BLE001  # for who waits, not for the loop that calls this
+                self._fail(error)
+                return
             if target is not None:
-                self.placed = target
+                self.placed = target[:left]
                 self._begin_body()
-                self._put_early(target)
+                self._put_early(target, spare_bytes=1)
                 return
         # Somebody has to say first where the body goes.
         self._phase = _RESTING
@@ -363,16 +386,17 @@ class Connection(asyncio.BufferedProtocol):
         self._began_s = self._loop.time()
         self._expect_bytes()
 
-    def _put_early(self, target: memoryview) -> None:
+    def _put_early(self, target: memoryview, *, spare_bytes: int) -> None:
         early, self._early = self._early, b""
         come = len(early)
         target[:come] = early
         self._received_bytes = come
-        if come == len(target):
+        if come == len(target) - spare_bytes:
             self._end_body()
         else:
             self._phase = _PLACED
             self._room = target[come:]
+            self._spare_bytes = spare_bytes
 
     def _start_pieces(self) -> None:
         self._phase = _PIECES
@@ -444,6 +468,10 @@ class Connection(asyncio.BufferedProtocol):
         self._room = None
         self._settle(error)
         self.abort()
+
+    def _offend(self, what: str) -> None:
+        """The server breaks the protocol: nothing more is believed that comes from there."""
+        self._fail(TransportError(f"{self._home.endpoint}: {what}", kind=ServerFault))
 
     def _lost(self, exc: Exception | None) -> TransportError:
         endpoint = self._home.endpoint

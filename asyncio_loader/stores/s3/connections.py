@@ -163,6 +163,7 @@ class Pool:
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._addresses = _Addresses(origin)
+        self._connecting: set[asyncio.Timeout] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._all_gone: asyncio.Future[None] | None = None
         self._is_closed = False
@@ -185,12 +186,21 @@ class Pool:
         Raises:
             TransportError: none could be had within `connect_timeout_s`.
         """
+        if self._is_closed:
+            raise closed()
+        limit = asyncio.timeout(self.timeouts.connect_timeout_s)
+        self._connecting.add(limit)
         try:
-            async with asyncio.timeout(self.timeouts.connect_timeout_s) as limit:
+            async with limit:
                 return await self._connect(limit)
         except TimeoutError:
+            if self._is_closed:
+                raise closed() from None
             self._addresses.expire()
             raise timed_out("connection", self.endpoint, self.timeouts) from None
+        finally:
+            self._connecting.discard(limit)
+            self._note_end()
 
     def give_back(self, connection: Connection) -> None:
         """Its answer was read, or is of no interest any more."""
@@ -204,11 +214,14 @@ class Pool:
             if self._reaper is None:
                 self._reaper = self._loop.call_later(_KEEP_ALIVE_S, self._reap)
 
+    def remember(self, connection: Connection) -> None:
+        """See `connection.Home`."""
+        self._open.add(connection)
+
     def forget(self, connection: Connection) -> None:
         """See `connection.Home`."""
         self._open.discard(connection)
-        if self._all_gone is not None and not self._open and not self._all_gone.done():
-            self._all_gone.set_result(None)
+        self._note_end()
 
     async def aclose(self) -> None:
         """Fail what is in flight and close all connections; returns when they are closed."""
@@ -218,9 +231,17 @@ class Pool:
         self._idle.clear()
         for connection in list(self._open):
             connection.close()
-        if self._open:
+        for limit in self._connecting:
+            if not limit.expired():
+                limit.reschedule(self._loop.time())
+        if self._open or self._connecting:
             self._all_gone = self._loop.create_future()
             await self._all_gone
+        self._addresses.close()
+
+    def _note_end(self) -> None:
+        if self._all_gone is not None and not self._open and not self._connecting and not self._all_gone.done():
+            self._all_gone.set_result(None)
 
     async def _connect(self, limit: asyncio.Timeout) -> Connection:
         try:
@@ -238,6 +259,7 @@ class Pool:
             except OSError as error:
                 # TimeoutError is one, too.
                 self._addresses.note_bad(address)
+                self._forget_session()
                 if place + 1 == len(addresses):
                     raise self._error_of(error) from error
             else:
@@ -256,13 +278,16 @@ class Pool:
         if self._is_closed:
             connection.abort()
             raise closed()
-        self._open.add(connection)
         return connection
 
     def _keep_session(self, connection: Connection) -> None:
         tls = connection.tls
         if isinstance(self._tls, ResumingContext) and tls is not None:
             self._tls.keep(self._origin.host, tls)
+
+    def _forget_session(self) -> None:
+        if isinstance(self._tls, ResumingContext):
+            self._tls.forget(self._origin.host)
 
     def _reap(self) -> None:
         """Close what has been idle too long, as a server would."""
@@ -326,6 +351,11 @@ class _Addresses:
         """Look the name up before the next connection."""
         self._expires_s = 0.0
 
+    def close(self) -> None:
+        """End a look-up that nobody waits for any more."""
+        if self._looking is not None:
+            self._looking.cancel()
+
     async def _look_up(self) -> None:
         # Hundreds of connections begin at the same time: one look-up is enough. It outlives who began it.
         if self._looking is None or self._looking.done():
@@ -336,7 +366,11 @@ class _Addresses:
 
     async def _resolve(self) -> None:
         host, port = self._origin
-        infos = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            infos = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:
+            # Of the encoding of names that are not ASCII: an empty label, or one of more than 63 characters.
+            raise OSError(f"{host} cannot be looked up") from error
         found = list(dict.fromkeys(info[4] for info in infos))
         if not found:
             raise OSError(f"{host} has no address")

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias, TypeVar
 from urllib.parse import quote
 
+from asyncio_loader.errors import FetchError
 from asyncio_loader.stores.s3.address import Address, Endpoint
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.faults import ERROR_BODY_BYTES, Refusal, error_of, parse_refusal
@@ -114,6 +115,8 @@ class Exchange:
                 route = elsewhere
         except TransportError as error:
             raise error.kind(f"{uri}: {error.what}", key=uri) from error.__cause__
+        except MemoryError as error:
+            raise FetchError(f"{uri}: {str(error) or 'there is no memory for it'}", key=uri) from error
         finally:
             slot.give()
         raise AssertionError("unreachable")

@@ -120,7 +120,8 @@ def _by_status(refusal: Refusal) -> tuple[type[FetchError], str, str]:
 
 def _field(text: str, name: str) -> str:
     match = re.search(f"<{name}>([^<]*)</{name}>", text)
-    return " ".join(match[1].split())[:200] if match else ""
+    # It ends up in logs and terminals.
+    return "".join(filter(str.isprintable, " ".join(match[1].split())))[:200] if match else ""
 
 
 _ELSEWHERE = frozenset(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from asyncio_loader.errors import ConfigError
+
 __all__ = [
     "BODY_LIMIT_BYTES",
     "CHUNK_LINE_LIMIT_BYTES",
@@ -47,7 +49,7 @@ _HEAD = re.compile(
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)*+)\r\n"
 )
 # Of well-formed lines, those that say where the answer ends.
-_FRAMING = re.compile(rb"\n((?i:content-length|transfer-encoding|connection)):[\t ]*+([^\r]*?)[\t ]*+(?=\r)")
+_FRAMING = re.compile(rb"\n((?i:content-length|transfer-encoding|connection)):([^\r]*+)")
 _NUMBER = re.compile(rb"[0-9]{1,16}")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[\t ]*(?:;[\t -~\x80-\xff]*)?\r\n")
 _TRAILER = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)*+\r\n")
@@ -158,7 +160,8 @@ def parse_head(raw: bytes, *, method: str = "GET") -> Head:
     if lines.count(b"\n") > FIELD_LIMIT:
         raise HttpViolation(f"the answer has more than {FIELD_LIMIT} header fields")
     length = coding = connection = None
-    for name, value in _FRAMING.findall(b"\n" + lines):
+    for name, padded in _FRAMING.findall(b"\n" + lines):
+        value = padded.strip(b"\t ")
         match name.lower():
             case b"content-length" if length is None and _NUMBER.fullmatch(value):
                 length = int(value)
@@ -279,12 +282,13 @@ def render_request(method: str, target: str, headers: Mapping[str, str]) -> byte
         headers: names in lower case, ``host`` included; values of ASCII.
 
     Raises:
-        ValueError: something in it is no part of a request, a line end for example; says which, without its value.
+        ConfigError: something in it is no part of a request, a line end for example; says which, without its value.
     """
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     text = f"{method} {target} HTTP/1.1\r\n{lines}\r\n"
-    if _REQUEST.fullmatch(text) is None:
-        raise ValueError(_fault_of(target, headers))
+    # Counted, because a value with a line end in it may well look like two headers.
+    if _REQUEST.fullmatch(text) is None or text.count("\n") != len(headers) + 2:
+        raise ConfigError(_fault_of(target, headers))
     return text.encode("ascii")
 
 

@@ -72,7 +72,7 @@ class _Taking:
         """See `transport.Place`."""
         if self._admit is not None and not admits_now(self._admit, size_bytes):
             return None
-        return self._blocks.take(size_bytes)
+        return self._blocks.take(size_bytes + 1)
 
     async def read(self, answer: Answer, slot: Slot) -> Buffer:
         """See `exchange.Use`."""

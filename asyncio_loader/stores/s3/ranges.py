@@ -17,8 +17,11 @@ from asyncio_loader.stores.s3.transport import Answer
 
 __all__ = ["RangeRequest", "checksum_of", "etag_of", "gather_body", "read_range"]
 
-_SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_NO_SPAN = re.compile(r"bytes \*/(\d+)")
+_SPAN = re.compile(r"bytes ([0-9]{1,16})-([0-9]{1,16})/([0-9]{1,16})")
+_NO_SPAN = re.compile(r"bytes \*/([0-9]{1,16})")
+
+_UNANNOUNCED_LIMIT_BYTES = 4 * 1024**3
+"""What a body may have whose length comes only with it; else one without an end would take all memory."""
 
 
 class RangeRequest(NamedTuple):
@@ -61,6 +64,7 @@ async def gather_body(uri: str, answer: Answer, allocate: Callable[[int], memory
 
     Raises:
         ShortRead: it is shorter than announced.
+        FetchError: nothing tells whether it is whole, or it has no end.
     """
     announced = answer.content_length
     if announced is not None:
@@ -69,9 +73,16 @@ async def gather_body(uri: str, answer: Answer, allocate: Callable[[int], memory
         if come_bytes < announced:
             raise ShortRead(f"{uri}: {come_bytes} of {announced} bytes came", key=uri)
         return target
-    pieces = []
+    if "transfer-encoding" not in answer.headers:
+        # Its end would be the connection's, which may as well have broken.
+        raise FetchError(f"{uri}: the server does not tell where the object ends (no Content-Length)", key=uri)
+    pieces: list[Buffer] = []
+    come_bytes = 0
     while piece := await answer.read():
         pieces.append(piece)
+        come_bytes += len(piece)
+        if come_bytes > _UNANNOUNCED_LIMIT_BYTES:
+            raise FetchError(f"{uri}: more than {_UNANNOUNCED_LIMIT_BYTES} bytes come unannounced", key=uri)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
@@ -117,7 +128,7 @@ def _check_span(wanted: RangeRequest, answer: Answer) -> int:
     match = _SPAN.fullmatch(told)
     if match:
         first, last, size_bytes = (int(number) for number in match.groups())
-        if first == wanted.start and last + 1 == min(wanted.stop, size_bytes):
+        if wanted.start == first <= last and last + 1 == min(wanted.stop, size_bytes):
             return size_bytes
     asked = f"bytes {wanted.start}-{wanted.stop - 1}"
     raise FetchError(f"{wanted.uri}: the server was asked for {asked} and sends {told!r}", key=wanted.uri)

@@ -104,7 +104,15 @@ def _proxy_of(endpoint: Endpoint) -> str | None:
     proxy = proxies.get(endpoint.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(endpoint.host):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    if "://" not in proxy:
+        return f"http://{proxy}"
+    scheme = proxy.partition("://")[0]
+    if scheme not in ("http", "https"):
+        raise ConfigError(
+            f"the environment names a proxy of scheme {scheme!r} for {endpoint.url}, and only http and https are"
+            f" supported: set {endpoint.scheme.upper()}_PROXY, or name the host in NO_PROXY"
+        )
+    return proxy
 
 
 def _no_profile(name: str, options: S3Options, known: list[str]) -> ConfigError:

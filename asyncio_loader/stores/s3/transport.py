@@ -25,7 +25,11 @@ __all__ = [
 ]
 
 Place: TypeAlias = Callable[[int], memoryview | None]
-"""Asked once for the place of a body of so many bytes, before any of it is read; None: it has to wait."""
+"""Asked once for the place of a body of so many bytes, before any of it is read; None: it has to wait.
+
+The place is one byte longer: what comes there was not announced, and shows at once. (It spares a system call, too: a
+read that fills all of its memory has to be followed by another one.) What it raises comes out of `Transport.send`.
+"""
 
 
 class Request:
