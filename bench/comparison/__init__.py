@@ -42,8 +42,8 @@ class Figure:
     Attributes:
         title: what was measured.
         axis: what the values are, with their unit.
-        lines: name of each contender, and its median, least and most.
-        groups: what the values of a line belong to, where a line has several.
+        lines: names, and for each of its groups median, least and most; NaN where there is nothing.
+        groups: what the values of a line belong to.
     """
 
     title: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -10,7 +11,7 @@ from typing import Any
 
 from bench.peers import Peer
 
-__all__ = ["Entry", "failures", "label", "ratio", "spread", "take_turns"]
+__all__ = ["Entry", "bar", "failures", "label", "ratio", "spread", "take_turns"]
 
 Figures = Mapping[str, Any]
 
@@ -89,6 +90,14 @@ def spread(entry: Entry, figure: str, form: str = "{:.0f}") -> tuple[str, str, s
         return "failed", "–", "–"
     values = entry.values(figure)
     return form.format(median(values)), form.format(min(values)), form.format(max(values))
+
+
+def bar(entry: Entry, figure: str) -> tuple[float, float, float]:
+    """Median, least and most of a figure for a plot; NaN for one that is out."""
+    if entry.failure:
+        return (math.nan,) * 3
+    values = entry.values(figure)
+    return median(values), min(values), max(values)
 
 
 def failures(entries: Mapping[str, Entry]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.comparison import Figure, Options, Outcome
-from bench.comparison.contest import Entry, failures, label, ratio, spread, take_turns
+from bench.comparison.contest import Entry, bar, failures, label, ratio, spread, take_turns
 from bench.measure import call_in_fresh_process
 from bench.object_server import ObjectServer, serve
 from bench.peers import CLIENTS, LIMIT, OURS, Peer, choose
@@ -30,7 +30,18 @@ IN_FLIGHT = 64
 GRID = {4_000: (16, 64, 256, 1000), 1_000_000: (16, 64, 256, 1000), 16_000_000: (16,)}
 LIMIT_S = 180.0
 
-COLUMNS = ("client", "scheme", "object", "in flight", "CPU µs/GET", "least", "most", "GET/s", "ours/theirs")
+COLUMNS = (
+    "client",
+    "scheme",
+    "object",
+    "in flight",
+    "CPU µs/GET",
+    "least",
+    "most",
+    "GET/s",
+    "ours/theirs",
+    "of fewest in flight",
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,7 +71,7 @@ def compare_sizes(options: Options) -> Iterator[Outcome]:
 
 
 def tabulate(results: Mapping[Point, Mapping[str, Entry]]) -> list[tuple[str, ...]]:
-    """A row for each client at each point."""
+    """A row for each client at each point. The last cell: its cost with more in flight over that with the fewest."""
     rows = []
     for point, entries in results.items():
         for name, entry in entries.items():
@@ -76,6 +87,7 @@ def tabulate(results: Mapping[Point, Mapping[str, Entry]]) -> list[tuple[str, ..
                     most,
                     spread(entry, "rate", "{:,.0f}")[0] if not entry.failure else "–",
                     ratio(entries, OURS, name, "cpu_us"),
+                    _growth(results, point, name),
                 )
             )
     return rows
@@ -148,19 +160,23 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _growth(results: Mapping[Point, Mapping[str, Entry]], point: Point, name: str) -> str:
+    alike = [other for other in results if (other.scheme, other.size_bytes) == (point.scheme, point.size_bytes)]
+    fewest = min(alike, key=lambda other: other.in_flight)
+    base, entry = results[fewest][name], results[point][name]
+    if fewest == point or base.failure or entry.failure:
+        return "–"
+    return f"{entry.middle('cpu_us') / base.middle('cpu_us'):.2f}"
+
+
 def _figure(title: str, results: Mapping[Point, Mapping[str, Entry]], peers: Sequence[Peer]) -> Figure:
-    lines = []
-    for peer in peers:
-        values = []
-        for entries in results.values():
-            entry = entries[peer.name]
-            costs = entry.values("cpu_us")
-            nothing = float("nan")
-            values.append(
-                (entry.middle("cpu_us"), min(costs), max(costs)) if not entry.failure else (nothing, nothing, nothing)
-            )
-        lines.append((label(peer), values))
-    return Figure(title=title, axis="CPU µs per GET", lines=lines, groups=[str(point) for point in results])
+    axis = "CPU µs per GET"
+    if len(results) <= len(peers):
+        lines = [(label(peer), [bar(entries[peer.name], "cpu_us") for entries in results.values()]) for peer in peers]
+        return Figure(title=title, axis=axis, lines=lines, groups=[str(point) for point in results])
+    # A few clients at many points: a line for each point.
+    lines = [(str(point), [bar(entries[peer.name], "cpu_us") for peer in peers]) for point, entries in results.items()]
+    return Figure(title=title, axis=axis, lines=lines, groups=[label(peer) for peer in peers])
 
 
 def _size(size_bytes: int) -> str:

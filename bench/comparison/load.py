@@ -11,7 +11,7 @@ from typing import Any
 
 from asyncio_loader.testing import S3Simulator, synthetic_jpegs
 from bench.comparison import Figure, Options, Outcome
-from bench.comparison.contest import Entry, failures, label, ratio, spread, take_turns
+from bench.comparison.contest import Entry, bar, failures, label, ratio, spread, take_turns
 from bench.measure import MIB, call_in_fresh_process
 from bench.peers import LOADERS, OUR_LOADER, RAM, Peer, choose
 from bench.peers.tasks import LoadTask, key_of
@@ -94,7 +94,7 @@ def compare_rtt(options: Options) -> Iterator[Outcome]:
             title=title,
             axis="img/s",
             groups=("near", "far"),
-            lines=[(label(peer), [_bar(entries[peer.name], "rate") for entries in (near, far)]) for peer in peers],
+            lines=[(label(peer), [bar(entries[peer.name], "rate") for entries in (near, far)]) for peer in peers],
         ),
     )
 
@@ -144,7 +144,7 @@ def _compare(case: str, weather: Weather, options: Options) -> Outcome:
         ),
         notes=notes,
         figure=Figure(
-            title=title, axis="img/s", lines=[(label(peer), [_bar(entries[peer.name], "rate")]) for peer in peers]
+            title=title, axis="img/s", lines=[(label(peer), [bar(entries[peer.name], "rate")]) for peer in peers]
         ),
     )
 
@@ -194,13 +194,6 @@ def _amount(options: Options) -> str:
         f"{_count(options)} JPEGs of {MEAN_BYTES / 1000:g} KB, shuffled, decoded by {options.workers} threads or "
         f"workers, batches of {BATCH} in order"
     )
-
-
-def _bar(entry: Entry, figure: str) -> tuple[float, float, float]:
-    if entry.failure:
-        return (float("nan"),) * 3
-    values = entry.values(figure)
-    return entry.middle(figure), min(values), max(values)
 
 
 def _runs(entries: Mapping[str, Entry]) -> dict[str, Any]:

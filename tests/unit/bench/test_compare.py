@@ -109,12 +109,21 @@ def test_a_table_of_clients_has_a_row_for_each_at_each_point() -> None:
     rows = get.tabulate({get.Point(115_000, "http", 64): near, get.Point(1_000_000, "https", 16): far})
 
     assert rows == [
-        ("ours", "http", "115 KB", "64", "60", "50", "70", "9,000", "–"),
-        ("theirs", "http", "115 KB", "64", "120", "120", "120", "5,000", "0.50"),
-        ("ours", "https", "1 MB", "16", "80", "80", "80", "5,000", "–"),
-        ("theirs", "https", "1 MB", "16", "failed", "–", "–", "–", "–"),
+        ("ours", "http", "115 KB", "64", "60", "50", "70", "9,000", "–", "–"),
+        ("theirs", "http", "115 KB", "64", "120", "120", "120", "5,000", "0.50", "–"),
+        ("ours", "https", "1 MB", "16", "80", "80", "80", "5,000", "–", "–"),
+        ("theirs", "https", "1 MB", "16", "failed", "–", "–", "–", "–", "–"),
     ]
     assert {len(row) for row in rows} == {len(get.COLUMNS)}
+
+
+def test_what_more_in_flight_costs_is_seen() -> None:
+    results = {
+        get.Point(4_000, "http", count): {"ours": entry(OUR_PEER, client_run(cost))}
+        for count, cost in ((16, 30.0), (64, 30.0), (1000, 33.0))
+    }
+
+    assert [row[-1] for row in get.tabulate(results)] == ["–", "1.00", "1.10"]
 
 
 def test_a_table_of_loaders_compares_with_ram_and_with_ours() -> None:
