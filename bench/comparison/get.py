@@ -130,8 +130,8 @@ def _measure(
         task = GetTask(
             endpoint_url=url,
             ca_bundle=server.ca_bundle if point.scheme == "https" else None,
-            gets=max(2 * point.in_flight, round(full * options.scale * peer.share)),
-            warm_gets=max(2 * point.in_flight, min(WARM_GETS, full)),
+            gets=max(4 * point.in_flight, round(full * options.scale * peer.share)),
+            warm_gets=max(4 * point.in_flight, min(WARM_GETS, full)),
             keys=keys,
             size_bytes=point.size_bytes,
             in_flight=point.in_flight,
