@@ -34,6 +34,9 @@ SLOWEST_BYTES_PER_S = 1024
 """A body that comes more slowly than this, after a grace of `stall_timeout_s`, is one that has stalled: a server that
 sends a byte now and then would keep a sample for hours."""
 
+# A loop may call a little before the time.
+_TICK_S = 0.001
+
 # Pieces that wait for who reads them; beyond it the server waits.
 _PIECES_BYTES = 128 * 1024
 
@@ -72,6 +75,7 @@ class Connection(asyncio.BufferedProtocol):
         born_s: loop time of the connection's beginning.
         idle_since_s: loop time at which it became idle.
         is_closed: whether it is of no use any more.
+        is_full: whether the last read took all that it had room for: more may have come already.
         is_reused: whether it has carried an answer.
         placed: see `Answer.placed`.
     """
@@ -105,6 +109,7 @@ class Connection(asyncio.BufferedProtocol):
         "born_s",
         "idle_since_s",
         "is_closed",
+        "is_full",
         "is_reused",
         "placed",
     )
@@ -120,6 +125,7 @@ class Connection(asyncio.BufferedProtocol):
         self.placed: memoryview | None = None
         self._phase = _IDLE
         self.is_reused = False
+        self.is_full = False
         self._is_paused = False
         self._is_rested = False
         self._method = ""
@@ -278,7 +284,9 @@ class Connection(asyncio.BufferedProtocol):
         """They have come."""
         room = self._room
         if room is None:
-            self._take(bytes(self._home.scratch[:nbytes]))
+            scratch = self._home.scratch
+            self.is_full = nbytes == len(scratch)
+            self._take(bytes(scratch[:nbytes]))
             return
         left = len(room) - self._spare_bytes - nbytes
         if left > 0:
@@ -289,13 +297,9 @@ class Connection(asyncio.BufferedProtocol):
         self._room = None
         if left < 0:
             self._offend("bytes come behind the end of the answer")
-        elif self._spare_bytes:
-            self._end_body()
         else:
-            # A turn later: what has come behind the body then shows before the connection is used again.
-            self._phase = _OVER
-            self._deadline_s = None
-            self._loop.call_soon(self._end_body)
+            self.is_full = not self._spare_bytes
+            self._end_body()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Either side has closed it."""
@@ -508,7 +512,7 @@ class Connection(asyncio.BufferedProtocol):
         deadline_s = self._deadline_s
         if deadline_s is None:
             return
-        if self._loop.time() < deadline_s:
+        if self._loop.time() + _TICK_S < deadline_s:
             self._set_timer(deadline_s)
             return
         phase = "head" if self._phase == _HEAD else "bytes"

@@ -209,10 +209,13 @@ class Pool:
             return
         if self._tls is not None and not connection.is_reused:
             self._keep_session(connection)
-        if connection.finish():
-            self._idle.append(connection)
-            if self._reaper is None:
-                self._reaper = self._loop.call_later(_KEEP_ALIVE_S, self._reap)
+        if not connection.finish():
+            return
+        if connection.is_full:
+            # What stands behind the answer shows with the next read. As an answer to the next request it would not.
+            self._loop.call_later(0.0, self._keep, connection)
+        else:
+            self._keep(connection)
 
     def remember(self, connection: Connection) -> None:
         """See `connection.Home`."""
@@ -242,6 +245,14 @@ class Pool:
     def _note_end(self) -> None:
         if self._all_gone is not None and not self._open and not self._connecting and not self._all_gone.done():
             self._all_gone.set_result(None)
+
+    def _keep(self, connection: Connection) -> None:
+        if self._is_closed or connection.is_closed:
+            connection.abort()
+            return
+        self._idle.append(connection)
+        if self._reaper is None:
+            self._reaper = self._loop.call_later(_KEEP_ALIVE_S, self._reap)
 
     async def _connect(self, limit: asyncio.Timeout) -> Connection:
         try:

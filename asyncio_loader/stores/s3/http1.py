@@ -51,7 +51,7 @@ _HEAD = re.compile(
 # Of well-formed lines, those that say where the answer ends.
 _FRAMING = re.compile(rb"\n((?i:content-length|transfer-encoding|connection)):([^\r]*+)")
 _NUMBER = re.compile(rb"[0-9]{1,16}")
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[\t ]*(?:;[\t -~\x80-\xff]*)?\r\n")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]*+|[\t ]*+)\r\n")
 _TRAILER = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)*+\r\n")
 # Line by line what a request may consist of: anything visible, and one blank after another.
 _REQUEST = re.compile(r"[A-Z]++ /[!-~]*+ HTTP/1\.1\r\n(?:[0-9a-z\-]++: [\t -~]*+\r\n)++\r\n")
