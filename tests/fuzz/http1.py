@@ -30,7 +30,7 @@ from asyncio_loader.stores.s3.connections import Http1Transport
 from asyncio_loader.stores.s3.exchange import Exchange
 from asyncio_loader.stores.s3.objects import ObjectReader
 from tests.fuzz.answers import Attack, honest, make_attack, packets_of
-from tests.fuzz.memory_net import EOF, RESET, MemoryLoop, Packet, Server
+from tests.fuzz.memory_net import EOF, RESET, MemoryLoop, Packet, Server, memory_loop, timers_left
 from tests.fuzz.reference import Reading, read_with_h11
 
 __all__ = ["CORPUS", "Fault", "run_cases"]
@@ -98,12 +98,13 @@ class Case:
         self._has_before = rng.random() < 0.5 or bool(greeting)
         self._is_cancelled = rng.random() < 0.02
 
-    async def run(self, loop: MemoryLoop) -> str:
+    async def run(self) -> str:
         """The kind of outcome.
 
         Raises:
             Fault: see there.
         """
+        loop = memory_loop()
         loop.server = self._server
         transport = Http1Transport("http://s3.test", "http", None, timeouts=_TIMEOUTS)
         transport._scratch = memoryview(bytearray(self._scratch_bytes))
@@ -119,7 +120,7 @@ class Case:
             await asyncio.sleep(200.0)
         await self._get_honestly(reader, _AFTER)
         await exchange.aclose()
-        self._check_left(loop)
+        self._check_left()
         return outcome
 
     async def _get_honestly(self, reader: ObjectReader, uri: str) -> None:
@@ -208,7 +209,7 @@ class Case:
         # What comes behind the end is judged by the last GET, so silence or end make no difference to h11 here.
         return read_with_h11(self.attack.data, method=method.decode(), is_closed=self.attack.end == EOF)
 
-    def _check_left(self, loop: MemoryLoop) -> None:
+    def _check_left(self) -> None:
         for error in self._server.crashes:
             raise self._fault(f"a callback raised {error!r}") from error
         for request, arrived, unread_bytes in self._server.reuses:
@@ -219,9 +220,8 @@ class Case:
             raise self._fault(f"{len(self._server.open_transports)} connections are open")
         if len(asyncio.all_tasks()) > 1:
             raise self._fault(f"tasks are left: {asyncio.all_tasks()}")
-        timers = [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
-        if timers:
-            raise self._fault(f"timers are left: {timers}")
+        if timers_left():
+            raise self._fault(f"timers are left: {timers_left()}")
 
     def _fault(self, what: str) -> Fault:
         return Fault(f"{self.name} ({self.attack.kind}, {self._method}): {what}\n{self.packets}"[:4000])
@@ -243,11 +243,9 @@ def run_cases(numbers: Iterable[int], *, seed: int = 0, on_progress: object = No
     waiting = list(numbers)
 
     async def main(some: list[int]) -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, MemoryLoop)
         for number in some:
             case = Case(seed, number, corpus)
-            outcomes[case.attack.kind, await case.run(loop)] += 1
+            outcomes[case.attack.kind, await case.run()] += 1
 
     for start in range(0, len(waiting), _LOOP_CASES):
         with asyncio.Runner(debug=False, loop_factory=MemoryLoop) as runner:

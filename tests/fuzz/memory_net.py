@@ -7,14 +7,28 @@ again while a read fills its buffer.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 from collections import deque
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, ParamSpec, TypeAlias
 
 from asyncio_loader.testing.virtual_time import VirtualTimeLoop
 
-__all__ = ["EOF", "RESET", "MemoryLoop", "MemoryTransport", "Packet", "Reuse", "Server"]
+__all__ = [
+    "EOF",
+    "RESET",
+    "MemoryLoop",
+    "MemoryTransport",
+    "Packet",
+    "Reuse",
+    "Server",
+    "in_memory",
+    "memory_loop",
+    "timers_left",
+]
+
+P = ParamSpec("P")
 
 EOF = "EOF"
 RESET = "RESET"
@@ -121,6 +135,11 @@ class MemoryTransport(asyncio.Transport):
             self._timer.cancel()
             self._timer = None
 
+    @property
+    def unread_bytes(self) -> int:
+        """What has arrived and waits to be read."""
+        return len(self._kernel)
+
     def pause_reading(self) -> None:
         self._is_paused = True
 
@@ -206,14 +225,38 @@ class MemoryTransport(asyncio.Transport):
 
 
 class MemoryLoop(VirtualTimeLoop):
-    """Connects to `server`, whatever the address."""
+    """Connects to `server`, whatever the address.
+
+    Attributes:
+        addresses: of every name.
+        dead: addresses where nobody listens.
+        silent: addresses that never answer.
+        looked_up: the names, in order.
+        dialled: the addresses, in order.
+    """
 
     server: Server
 
-    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses = ["192.0.2.1"]
+        self.dead: set[str] = set()
+        self.silent: set[str] = set()
+        self.looked_up: list[str] = []
+        self.dialled: list[str] = []
 
-    async def create_connection(self, protocol_factory: Any, *_: Any, **__: Any) -> Any:
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:
+        self.looked_up.append(host)
+        if not self.addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses]
+
+    async def create_connection(self, protocol_factory: Any, host: Any = None, *_: Any, **__: Any) -> Any:
+        self.dialled.append(host)
+        if host in self.silent:
+            await asyncio.Event().wait()
+        if host in self.dead:
+            raise ConnectionRefusedError(111, "Connection refused")
         protocol = protocol_factory()
         transport = MemoryTransport(self, protocol, self.server)
         self.server.transports.append(transport)
@@ -223,6 +266,34 @@ class MemoryLoop(VirtualTimeLoop):
         for _ in range(self.server.turns):
             await asyncio.sleep(0)
         return transport, protocol
+
+
+def in_memory(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a test on a `MemoryLoop`, which must be left without a timer."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def run_and_look() -> None:
+            await test(*args, **kwargs)
+            assert timers_left() == []
+
+        with asyncio.Runner(debug=True, loop_factory=MemoryLoop) as runner:
+            runner.run(run_and_look())
+
+    return run
+
+
+def memory_loop() -> MemoryLoop:
+    """The running loop."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, MemoryLoop)
+    return loop
+
+
+def timers_left() -> list[asyncio.TimerHandle]:
+    """What the running loop would still call one day."""
+    scheduled: list[asyncio.TimerHandle] = memory_loop()._scheduled  # type: ignore[attr-defined]
+    return [timer for timer in scheduled if not timer.cancelled()]
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop) -> Callable[[float, Callable[[], None]], asyncio.Handle]:

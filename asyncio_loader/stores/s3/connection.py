@@ -426,9 +426,12 @@ class Connection(asyncio.BufferedProtocol):
         if is_over:
             self._end_body()
             return
-        self._expect_bytes()
-        if self._pieces_bytes >= _PIECES_BYTES:
+        if self._pieces_bytes < _PIECES_BYTES:
+            self._expect_bytes()
+        else:
+            # Nothing comes any more, and that is not the server's fault.
             self._pause()
+            self.rest()
         if pieces:
             self._settle(None)
 

@@ -278,13 +278,19 @@ class Pool:
         raise AssertionError("unreachable")
 
     async def _open_one(self, address: tuple[Any, ...]) -> Connection:
-        _, connection = await self._loop.create_connection(
-            lambda: Connection(self),
-            host=address[0],
-            port=self._origin.port,
-            ssl=self._tls,
-            server_hostname=self._origin.host if self._tls is not None else None,
-        )
+        connection = Connection(self)
+        try:
+            await self._loop.create_connection(
+                lambda: connection,
+                host=address[0],
+                port=self._origin.port,
+                ssl=self._tls,
+                server_hostname=self._origin.host if self._tls is not None else None,
+            )
+        except BaseException:
+            # A loop that is interrupted between `connection_made` and its return may never call `connection_lost`.
+            self.forget(connection)
+            raise
         # Closed while it was being opened.
         if self._is_closed:
             connection.abort()
@@ -303,10 +309,11 @@ class Pool:
     def _reap(self) -> None:
         """Close what has been idle too long, as a server would."""
         self._reaper = None
-        now_s = self._loop.time()
+        # A loop may call a little before the time.
+        now_s = self._loop.time() + 0.001
         kept = []
         for connection in self._idle:
-            if connection.is_closed or now_s - connection.idle_since_s >= _KEEP_ALIVE_S:
+            if connection.is_closed or connection.idle_since_s + _KEEP_ALIVE_S <= now_s:
                 connection.abort()
             else:
                 kept.append(connection)

@@ -75,6 +75,14 @@ class Wire:
             server.close()
 
 
+@pytest.fixture
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that set some themselves."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 @pytest.fixture(params=["http1", "aiohttp"])
 async def wire(request: pytest.FixtureRequest) -> AsyncIterator[Wire]:
     """See `Wire`."""
