@@ -404,6 +404,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _start_pieces(self) -> None:
         self._phase = _PIECES
+        self._resume()
         self._begin_body()
         early, self._early = self._early, b""
         if early:

@@ -175,7 +175,7 @@ async def test_a_proxy_that_is_not_there_is_told(wire: Wire, monkeypatch: pytest
     monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:1")
 
     with pytest.raises(
-        FetchError, match="the proxy does not lead to http://s3.invalid .*look at HTTPS_PROXY"
+        FetchError, match=r"the proxy does not lead to http://s3.invalid .*look at HTTPS_PROXY"
     ) as caught:
         await wire.store("http://s3.invalid").get(URI)
 
