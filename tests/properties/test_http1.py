@@ -9,6 +9,7 @@ The other way round it does not hold, and is not meant to. Ours refuses what h11
 * Transfer-Encoding in HTTP/1.0, which h11 takes for chunked (RFC 9112, 6.1: "MUST treat the message as if the framing
   is faulty");
 * numbers, heads, chunk lines, trailers and interim answers beyond the limits of `stores.s3.http1`;
+* a trailer with Content-Length, Transfer-Encoding or Connection (RFC 9110, 6.5.1: not to be sent);
 * 101, which changes the protocol, and bytes behind the end of the answer.
 """
 
@@ -97,6 +98,7 @@ def _outcome(pieces: list[bytes], method: str) -> object:
 
 @given(wire, methods)
 @example(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5 ;x\r\nhello\r\n0\r\n\r\n", "GET")
+@example(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTransfer-Encoding: identity\r\n\r\n", "GET")
 @example(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\n\r\n", "GET")
 @settings(max_examples=1500, deadline=None)
 def test_what_ours_takes_h11_takes_for_the_same(data: bytes, method: str) -> None:

@@ -268,7 +268,8 @@ class ChunkedBody:
     def _end_trailer_line(self) -> None:
         # The empty line alone, or behind the last field.
         if self._line == b"\r\n" or self._line.endswith(b"\n\r\n"):
-            if _TRAILER.fullmatch(self._line) is None:
+            # A frame that comes behind the body is none, or not ours.
+            if _TRAILER.fullmatch(self._line) is None or _FRAMING.search(b"\n" + self._line):
                 raise HttpViolation("the trailer of the answer is malformed")
             self.is_over = True
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.stores.s3.store import S3Store
@@ -73,6 +80,32 @@ class Wire:
             await store.aclose()
         for server in self._servers:
             server.close()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Path:
+    """A PEM file with a certificate for 127.0.0.1, its key, and itself as authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loader test authority")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    path = tmp_path / "authority.pem"
+    path.write_bytes(
+        certificate.public_bytes(encoding) + key.private_bytes(encoding, form, serialization.NoEncryption())
+    )
+    return path
 
 
 @pytest.fixture

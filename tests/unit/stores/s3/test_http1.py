@@ -293,6 +293,12 @@ def test_chunks_are_strict(data: bytes) -> None:
         _feed(data + b"\r\n" * 3)
 
 
+@pytest.mark.parametrize("field", [b"Content-Length: 5", b"transfer-encoding: identity", b"a: b\r\nConnection: close"])
+def test_a_trailer_frames_nothing(field: bytes) -> None:
+    with pytest.raises(HttpViolation, match="trailer"):
+        _feed(b"0\r\n" + field + b"\r\n\r\n")
+
+
 def test_nothing_may_come_behind_the_last_chunk() -> None:
     body = ChunkedBody()
     body.feed(b"0\r\n\r\n")
