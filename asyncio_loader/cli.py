@@ -1,4 +1,4 @@
-"""``asyncio-loader demo | train | convert``.
+"""``asyncio-loader demo | train | tune | convert``.
 
 Commands import what they need when they run: ``--help`` costs no torch import.
 """
@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from asyncio_loader import __version__
 from asyncio_loader.errors import ConfigError, LoaderError
+from asyncio_loader.tuning.arguments import add_arguments as add_tune_arguments
 
 __all__ = ["main"]
 
@@ -151,12 +152,14 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     _add_demo(commands.add_parser("demo", parents=[common], help=_DEMO, description=_DEMO))
     _add_train(commands.add_parser("train", parents=[common], help=_TRAIN, description=_TRAIN))
+    _add_tune(commands.add_parser("tune", parents=[common], help=_TUNE, description=_TUNE))
     _add_convert(commands.add_parser("convert", parents=[common], help=_CONVERT, description=_CONVERT))
     return parser
 
 
 _DEMO = "from a bucket on this machine to a trained Faster R-CNN, in a few minutes on a CPU"
 _TRAIN = "train what an OpenMMLab config describes, its data in S3 or on disk"
+_TUNE = "measure how many GETs in flight are worth it, for a bucket and this machine, and print the options to set"
 _CONVERT = "write the weights of a Faster R-CNN checkpoint as another project names them; paths may be s3://"
 
 
@@ -188,6 +191,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="continue from this run's last checkpoint")
     _add_trust(parser)
     parser.set_defaults(command=_train)
+
+
+def _add_tune(parser: argparse.ArgumentParser) -> None:
+    add_tune_arguments(parser)
+    parser.set_defaults(command=_tune)
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
@@ -256,6 +264,13 @@ def _load_and_train(arguments: argparse.Namespace, agreed: AbstractContextManage
         trusted=arguments.trust,
         before_kill=arguments.before_kill,
     )
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    from asyncio_loader.tuning.run import run_tune
+
+    run_tune(arguments)
+    return _OK
 
 
 def _convert(arguments: argparse.Namespace) -> int:

@@ -71,25 +71,32 @@ class MemoryWatch:
             self.samples_bytes.append(memory_bytes())
 
 
-def call_in_fresh_process(target: str, *, environ: Mapping[str, str] | None = None, **arguments: Any) -> Any:
+def call_in_fresh_process(
+    target: str, *, environ: Mapping[str, str] | None = None, timeout_s: float | None = None, **arguments: Any
+) -> Any:
     """Call a function in a new interpreter, where nothing is warm, imported or fragmented by an earlier measurement.
 
     Args:
         target: ``module:function``.
         environ: environment variables to add.
+        timeout_s: seconds after which it is killed, its end included; None: it may take as long as it likes.
         **arguments: keyword arguments of the function; they and the result cross as JSON.
 
     Raises:
-        RuntimeError: it failed; its output has gone to the standard error.
+        RuntimeError: it failed, and its output has gone to the standard error; or it took too long.
     """
     path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.measure", target, json.dumps(arguments)],
-        env={**os.environ, **(environ or {}), "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.measure", target, json.dumps(arguments)],
+            env={**os.environ, **(environ or {}), "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{target} took more than {timeout_s:g} s") from None
     if done.returncode != 0:
         raise RuntimeError(f"{target} failed in its process (exit status {done.returncode})")
     # What a library prints comes before the result.

@@ -63,13 +63,18 @@ def write_report(report: Report, directory: Path) -> Path:
 
 def _circumstances() -> dict[str, Any]:
     return {
-        "command": " ".join(["python -m bench", *sys.argv[1:]]),
+        "command": " ".join([_program(), *sys.argv[1:]]),
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": os.getloadavg()[0],
     }
+
+
+def _program() -> str:
+    name = Path(sys.argv[0]).name
+    return "python -m bench" if name == "__main__.py" else f"python bench/{name}"
 
 
 def _commit() -> str | None:

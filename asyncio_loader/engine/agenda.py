@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from asyncio_loader.records import ObjectRef, Slot
 
 __all__ = ["Agenda", "Job"]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One object to fetch, and the place in the epoch it is for."""
 
     ref: ObjectRef
@@ -53,11 +52,18 @@ class Agenda:
         Between its number and the return there is no switch of tasks: whoever goes on without waiting asks for its
         credit in the order of the numbers. Cancelling it takes no job.
         """
-        while (job := self._draw()) is None:
+        while (entry := self.take_now()) is None:
             if self._is_complete:
                 return None
             self._changed.clear()
             await self._changed.wait()
+        return entry
+
+    def take_now(self) -> tuple[int, Job] | None:
+        """As `take`, where there is a job now; None: there is none yet, or no more."""
+        job = self._draw()
+        if job is None:
+            return None
         self._count += 1
         return self._count - 1, job
 

@@ -4,35 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from asyncio_loader.errors import FetchError
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.base import Admit, ObjectStore
+from asyncio_loader.stores.base import Admit, ObjectStore, admits_now
 from asyncio_loader.stores.retry import retry_calls
 
 __all__ = ["fetch_object"]
 
 
-class _Rest:
-    """An `admit` that knows how long it kept bodies waiting: time that the consumer took, not the server."""
+class _Getting:
+    """One object's GETs. As an `admit` it knows how long bodies were kept waiting, which is not the server's time.
 
-    def __init__(self, admit: Admit, clock: Callable[[], float]) -> None:
+    Attributes:
+        rested_s: that time so far.
+    """
+
+    __slots__ = ("_admit", "_store", "_uri", "rested_s")
+
+    def __init__(self, store: ObjectStore, uri: str, admit: Admit | None) -> None:
+        self._store = store
+        self._uri = uri
         self._admit = admit
-        self._clock = clock
-        self.total_s = 0.0
+        self.rested_s = 0.0
+
+    def attempt(self) -> Awaitable[Buffer]:
+        """One GET."""
+        return self._store.get(self._uri, admit=None if self._admit is None else self)
+
+    def count_rest(self) -> float:
+        """See `retry_calls`."""
+        return self.rested_s
+
+    def now(self, size_bytes: int) -> bool:
+        """See `stores.base.Admit`."""
+        return self._admit is not None and admits_now(self._admit, size_bytes)
 
     async def __call__(self, size_bytes: int) -> None:
-        started = self._clock()
+        assert self._admit is not None
+        clock = asyncio.get_running_loop().time
+        started_s = clock()
         try:
             await self._admit(size_bytes)
         finally:
-            self.total_s += self._clock() - started
+            self.rested_s += clock() - started_s
 
 
-async def fetch_object(
+def fetch_object(
     store: ObjectStore,
     uri: str,
     *,
@@ -41,7 +62,7 @@ async def fetch_object(
     on_attempt: Callable[[int], object] | None = None,
     on_retry: Callable[[FetchError, int, float], object] | None = None,
     draw: Callable[[], float] = random.random,
-) -> tuple[Buffer, int]:
+) -> Coroutine[Any, Any, tuple[Buffer, int]]:
     """The bytes of an object, and the number of GETs it took.
 
     Args:
@@ -59,12 +80,12 @@ async def fetch_object(
 
     Cancelling it cancels the GET under way and starts no other.
     """
-    rest = None if admit is None else _Rest(admit, asyncio.get_running_loop().time)
-    return await retry_calls(
-        partial(store.get, uri, admit=rest),
+    getting = _Getting(store, uri, admit)
+    return retry_calls(
+        getting.attempt,
         uri,
         retry=retry,
-        rested_s=lambda: 0.0 if rest is None else rest.total_s,
+        rested_s=getting.count_rest,
         on_attempt=on_attempt,
         on_retry=on_retry,
         draw=draw,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from asyncio_loader.engine.agenda import Agenda, Job
 from asyncio_loader.engine.fetch import fetch_object
@@ -20,8 +20,7 @@ from asyncio_loader.stores.retry import RetryLog
 __all__ = ["Delivery", "Prefetcher"]
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """An outcome, and the credit that whoever consumes it gives back when its bytes are no longer needed."""
 
     outcome: Outcome
@@ -81,7 +80,7 @@ class Prefetcher:
 
     async def _work(self) -> None:
         task = asyncio.current_task()
-        while (entry := await self._agenda.take()) is not None:
+        while (entry := self._agenda.take_now() or await self._agenda.take()) is not None:
             order, job = entry
             if task is not None:
                 task.set_name(job.ref.uri)
@@ -93,7 +92,9 @@ class Prefetcher:
 
     async def _handle(self, order: int, job: Job) -> None:
         known = job.ref.size_bytes
-        credit = await self.window.reserve(order, self._estimate.size_bytes if known is None else known)
+        expected = self._estimate.size_bytes if known is None else known
+        # Without a coroutine, where there is room: this is done for every object.
+        credit = self.window.reserve_now(order, expected) or await self.window.reserve(order, expected)
         outcome = await self._fetch(job, credit)
         size = len(outcome.data) if isinstance(outcome, Fetched) else 0
         if size != credit.size_bytes:
@@ -111,7 +112,7 @@ class Prefetcher:
                 self._store,
                 job.ref.uri,
                 retry=self._options.retry,
-                admit=credit.resize,
+                admit=credit,
                 on_attempt=self._counters.count_get,
                 on_retry=self._retry_log,
             )

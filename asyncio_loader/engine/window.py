@@ -53,13 +53,33 @@ class Window:
 
         Orders are unique, and asked for in increasing order. Cancelling it leaves the window as if never asked.
         """
-        credit = Credit(self, order)
-        await self._grant(credit, size_bytes)
+        credit = self.reserve_now(order, size_bytes)
+        if credit is None:
+            credit = Credit(self, order)
+            await self._grant(credit, size_bytes)
         return credit
 
+    def reserve_now(self, order: int, size_bytes: int) -> Credit | None:
+        """As `reserve`, where nobody has to wait for it; else None."""
+        credit = Credit(self, order)
+        return credit if self._take_if_free(credit, size_bytes) else None
+
+    def _resize_now(self, credit: Credit, size_bytes: int) -> bool:
+        extra_bytes = size_bytes - credit.size_bytes
+        if extra_bytes < 0:
+            self._shrink(credit, -extra_bytes)
+        return extra_bytes <= 0 or self._take_if_free(credit, extra_bytes)
+
+    def _take_if_free(self, credit: Credit, extra_bytes: int) -> bool:
+        if self._waiting and self._waiting[0].order < credit.order:
+            return False
+        if not self._fits(credit.order, extra_bytes):
+            return False
+        self._take(credit, extra_bytes)
+        return True
+
     async def _grant(self, credit: Credit, extra_bytes: int) -> None:
-        if self._fits(credit.order, extra_bytes) and not (self._waiting and self._waiting[0].order < credit.order):
-            self._take(credit, extra_bytes)
+        if self._take_if_free(credit, extra_bytes):
             return
         is_new = credit.order not in self._held
         request = _Request(credit.order, credit, extra_bytes, is_new, asyncio.get_running_loop().create_future())
@@ -126,15 +146,21 @@ class Credit:
         self.order = order
         self.size_bytes = 0
 
+    async def __call__(self, size_bytes: int) -> None:
+        """As an `Admit`: `resize`."""
+        await self.resize(size_bytes)
+
+    def now(self, size_bytes: int) -> bool:
+        """`resize` if that is possible without waiting; whether it was."""
+        return self._window._resize_now(self, size_bytes)
+
     async def resize(self, size_bytes: int) -> None:
         """Correct the size once it is known. Shrinking is immediate; growing waits for room like a reservation.
 
         Cancelling it leaves the credit at its old size.
         """
-        if size_bytes > self.size_bytes:
+        if not self.now(size_bytes):
             await self._window._grant(self, size_bytes - self.size_bytes)
-        elif size_bytes < self.size_bytes:
-            self._window._shrink(self, self.size_bytes - size_bytes)
 
     def release(self) -> None:
         """Give everything back. Idempotent."""

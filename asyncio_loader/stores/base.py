@@ -24,6 +24,7 @@ __all__ = [
     "Piece",
     "RangedStore",
     "WritableStore",
+    "admits_now",
     "changed",
     "cut_piece",
 ]
@@ -32,7 +33,15 @@ Admit: TypeAlias = Callable[[int], Awaitable[None]]
 """Called once per GET with the size in bytes of the coming body, before it is read; the body waits for it.
 
 A body whose length the server does not announce is admitted when it has come, with the length it turned out to have.
+One that also has a method ``now(size_bytes) -> bool`` is asked first whether it can do so without waiting: a store then
+need not wake anybody before the whole body is there.
 """
+
+
+def admits_now(admit: Admit, size_bytes: int) -> bool:
+    """Ask an `Admit` that can tell at once; True if the body may come, which it is not asked for again."""
+    now: Callable[[int], bool] | None = getattr(admit, "now", None)
+    return now is not None and now(size_bytes)
 
 
 @dataclass(frozen=True, slots=True)

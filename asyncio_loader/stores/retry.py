@@ -67,7 +67,6 @@ async def retry_calls(
     """
     clock = asyncio.get_running_loop().time
     started = clock()
-    on_retry = on_retry or RetryLog()
     attempt = 0
     while True:
         attempt += 1
@@ -80,6 +79,8 @@ async def retry_calls(
             pause = backoff_s(retry, attempt, draw)
             if not is_retryable(error) or attempt >= retry.max_attempts or elapsed + pause > retry.deadline_s:
                 raise _given_up(error, uri, attempt, elapsed) from error
+            if on_retry is None:
+                on_retry = RetryLog()
             on_retry(error, attempt, pause)
         await asyncio.sleep(pause)
 

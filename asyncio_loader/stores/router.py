@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import RetryPolicy, S3Options
@@ -55,13 +56,14 @@ class StoreRouter:
         if not (storage is None or isinstance(storage, S3Options | ObjectStore)):
             raise ConfigError(f"storage must be S3Options or a store, not {storage!r}")
         self._storage = storage if storage is not None else S3Options()
+        self._takes_all = not isinstance(self._storage, S3Options)
         self._timeouts = timeouts if timeouts is not None else RetryPolicy()
         self._max_connections = max_connections
         self._stores: dict[str, ObjectStore] = {}
 
-    async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
-        """See `ObjectStore.get`."""
-        return await self.store_of(uri).get(uri, admit=admit)
+    def get(self, uri: str, *, admit: Admit | None = None) -> Coroutine[Any, Any, Buffer]:
+        """See `ObjectStore.get`. The store's own coroutine: on the hot path each one around it would cost."""
+        return self.store_of(uri).get(uri, admit=admit)
 
     async def get_range(
         self, uri: str, start: int, stop: int, *, etag: str | None = None, into: memoryview | None = None
@@ -117,11 +119,17 @@ class StoreRouter:
         Raises:
             ConfigError: no store does.
         """
-        scheme = "any" if not isinstance(self._storage, S3Options) else scheme_of(uri)
+        scheme = self._scheme_of(uri)
         store = self._stores.get(scheme)
         if store is None:
             store = self._stores[scheme] = self._make(scheme, uri)
         return store
+
+    def _scheme_of(self, uri: str) -> str:
+        if self._takes_all:
+            return "any"
+        # Most of all URIs, and a regular expression less.
+        return "s3" if uri.startswith("s3://") else scheme_of(uri)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self._storage, self._timeouts, self._max_connections)

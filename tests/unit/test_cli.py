@@ -32,7 +32,8 @@ def raiser(error: BaseException) -> Callable[[argparse.Namespace], int]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["demo", "--help"], ["convert", "--help"], ["--version"]]
+    "arguments",
+    [["--help"], ["train", "--help"], ["demo", "--help"], ["tune", "--help"], ["convert", "--help"], ["--version"]],
 )
 def test_help_imports_no_torch(arguments: list[str]) -> None:
     code = (

@@ -8,7 +8,7 @@ normalised: ``//``, ``.`` and ``..`` are parts of a key like any other.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import quote
@@ -35,11 +35,15 @@ AWS_DOMAINS = {
 _PREFIX = "s3://"
 # "Naming Amazon S3 objects", Amazon S3 User Guide.
 _MAX_KEY_BYTES = 1024
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9\-._~/]*")
 # Wider than S3's rules of today, for old buckets and for other servers; narrow enough that it is one path segment.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{2,254}")
 # One label: a dot would need a certificate for two levels of subdomains, which S3 does not have.
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9\-]{1,61}[a-z0-9]")
 _HOST_LABELS = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]")
+# What stands before the domain: ``bucket.s3.region``, ``s3-region``, ``bucket.s3-fips.dualstack.region``, … Not
+# ``s3-anything.region.elb``, which is anybody's.
+_S3_LABELS = re.compile(r"(?:[a-z0-9\-]+\.)*s3(?:-[a-z0-9\-]+)?(?:\.dualstack)?(?:\.[a-z0-9\-]+)?")
 _AWS_HOSTS = tuple(f".{domain}" for domain in AWS_DOMAINS.values())
 
 
@@ -71,14 +75,22 @@ def parse_object(uri: str) -> tuple[str, str]:
     bucket, key = parse_uri(uri)
     if not key:
         raise ConfigError(f"{uri!r} names a bucket, not an object")
-    size_bytes = len(_utf8(key))
-    if size_bytes > _MAX_KEY_BYTES:
-        raise ConfigError(f"{uri}: the key has {size_bytes} bytes of UTF-8, S3 takes no more than {_MAX_KEY_BYTES}")
+    _check_key(uri, key)
     return bucket, key
+
+
+def _check_key(uri: str, key: str) -> None:
+    # No character has more than four bytes.
+    if len(key) * 4 > _MAX_KEY_BYTES or not key.isascii():
+        size_bytes = len(_utf8(key))
+        if size_bytes > _MAX_KEY_BYTES:
+            raise ConfigError(f"{uri}: the key has {size_bytes} bytes of UTF-8, S3 takes no more than {_MAX_KEY_BYTES}")
 
 
 def encode_key(key: str) -> str:
     """The key as it stands in a request line and in the string to sign."""
+    if _PLAIN_KEY.fullmatch(key):
+        return key
     return quote(_utf8(key), safe="/-._~")
 
 
@@ -88,12 +100,12 @@ class Address(NamedTuple):
     Attributes:
         host: the Host header: in lower case, with the port where it is not the scheme's own.
         path: the path, percent-encoded.
-        url: all of it, marked as encoded so that yarl and aiohttp leave it alone.
+        scheme: ``http`` or ``https``.
     """
 
     host: str
     path: str
-    url: URL
+    scheme: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +157,19 @@ class Endpoint:
             host, path = f"{bucket}.{self.host}", f"{self.base_path}/{encode_key(key)}"
         else:
             host, path = self.host, f"{self.base_path}/{bucket}/{encode_key(key)}"
-        return Address(host, path, URL(f"{self.scheme}://{host}{path}", encoded=True))
+        return Address(host, path, self.scheme)
+
+    def in_region(self, region: str, other: str) -> Endpoint:
+        """The same service in another region: another host of Amazon's, the very same server of anybody else."""
+        if not self.is_aws:
+            return self
+        host = ".".join(other if label == region else label for label in self.host.split("."))
+        return replace(self, host=host, url=f"{self.scheme}://{host}{self.base_path}")
+
+    def is_related(self, host: str) -> bool:
+        """Whether a host is Amazon's as this one is, in the same partition."""
+        domain = next((domain for domain in _AWS_HOSTS if self.host.endswith(domain)), None)
+        return domain is not None and host.endswith(domain) and bool(_S3_LABELS.fullmatch(host.removesuffix(domain)))
 
     def is_virtual(self, bucket: str) -> bool:
         """True where the bucket stands in the host name."""

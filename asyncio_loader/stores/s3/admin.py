@@ -21,7 +21,7 @@ from asyncio_loader.stores.base import Entry
 from asyncio_loader.stores.s3.address import parse_object, parse_uri
 from asyncio_loader.stores.s3.client import make_client
 from asyncio_loader.stores.s3.credentials import Credentials
-from asyncio_loader.stores.s3.faults import Answer, error_of
+from asyncio_loader.stores.s3.faults import Refusal, error_of
 from asyncio_loader.stores.s3.site import Site
 
 __all__ = ["Admin"]
@@ -218,14 +218,14 @@ def _etag_of_parts(etags: Sequence[str]) -> str:
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(etags)}"
 
 
-def _answer(error: botocore.exceptions.ClientError) -> Answer:
+def _answer(error: botocore.exceptions.ClientError) -> Refusal:
     about = error.response.get("Error", {})
     meta = error.response.get("ResponseMetadata", {})
     code = _code(error)
     status = int(meta.get("HTTPStatusCode") or (code if code.isdigit() else 0))
     region = meta.get("HTTPHeaders", {}).get("x-amz-bucket-region") or about.get("Region", "")
     message = " ".join(str(about.get("Message", "")).split())[:200]
-    return Answer(status, "" if code.isdigit() else code, message, region)
+    return Refusal(status, "" if code.isdigit() else code, message, region)
 
 
 def _error_of_botocore(uri: str, error: botocore.exceptions.BotoCoreError, endpoint: str) -> LoaderError:

@@ -13,7 +13,6 @@ from botocore import UNSIGNED
 from botocore.credentials import ReadOnlyCredentials
 
 from asyncio_loader.options import RetryPolicy
-from asyncio_loader.stores.s3.address import Endpoint
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.site import Site
 
@@ -38,7 +37,7 @@ def make_client(
         region_name=site.region,
         endpoint_url=site.endpoint.url,
         verify=site.ca_bundle,
-        config=_config(site.endpoint, timeouts, is_anonymous=credentials is None),
+        config=_config(site, timeouts, is_anonymous=credentials is None),
     )
     return client
 
@@ -65,7 +64,8 @@ class _SharedCredentials(AioCredentials):  # type: ignore[misc]  # botocore ship
         return ReadOnlyCredentials(keys.key_id, keys.secret, keys.token)
 
 
-def _config(endpoint: Endpoint, timeouts: RetryPolicy, *, is_anonymous: bool) -> AioConfig:
+def _config(site: Site, timeouts: RetryPolicy, *, is_anonymous: bool) -> AioConfig:
+    endpoint = site.endpoint
     signature = {"signature_version": UNSIGNED} if is_anonymous else {}
     style = (
         "virtual" if endpoint.addressing == "virtual" or (endpoint.addressing == "auto" and endpoint.is_aws) else "path"
@@ -75,8 +75,8 @@ def _config(endpoint: Endpoint, timeouts: RetryPolicy, *, is_anonymous: bool) ->
         connect_timeout=timeouts.connect_timeout_s,
         read_timeout=timeouts.stall_timeout_s,
         retries={"mode": "standard", "total_max_attempts": timeouts.max_attempts},
-        # As the GETs: no proxies of the environment.
-        proxies={},
+        # As the GETs.
+        proxies={endpoint.scheme: site.proxy} if site.proxy else {},
         # botocore's default since 1.36 sends CRC trailers that other servers than Amazon's mostly refuse.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -1,192 +1,404 @@
-"""The connections that objects come and go on: their session, their timers, and what can go wrong on the way.
-
-aiohttp's exceptions end here; botocore's end in `admin`.
-"""
+"""Our own HTTP client: connections that stay open, spread over the addresses of their server."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import socket
 import ssl
-from contextvars import ContextVar, Token
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
-
-from asyncio_loader.errors import ConnectionLost, FetchError, FetchTimeout, ServerFault, ShortRead
+from asyncio_loader.errors import ConnectionLost
 from asyncio_loader.options import RetryPolicy
+from asyncio_loader.stores.s3.connection import SCRATCH_BYTES, Connection, StaleConnection
+from asyncio_loader.stores.s3.http1 import render_request
+from asyncio_loader.stores.s3.tls import ResumingContext
+from asyncio_loader.stores.s3.transport import (
+    Answer,
+    Request,
+    TransportError,
+    closed,
+    timed_out,
+    unreachable,
+    unresolved,
+    untrusted,
+)
 
-__all__ = ["TRANSPORT_ERRORS", "PhaseClock", "cause_of", "error_of_transport", "open_session"]
-
-# At most twice this and one receive lie in a connection before its body is asked for, that is before `admit` lets it.
-_READ_BUFFER_BYTES = 64 * 1024
+__all__ = ["Http1Transport"]
 
 # Long enough for the pauses between bursts of GETs; S3 itself closes an idle connection after some 20 s.
 _KEEP_ALIVE_S = 15.0
 
+# A connection that is older is not used again, so that new addresses of a server get their share. It costs a handshake,
+# some 1 ms with TLS, every two minutes.
+_OLDEST_S = 120.0
+
 # S3 changes the addresses behind its names within seconds to spread the load: a minute would stick to the slow ones.
-_DNS_TTL_S = 10
+_DNS_TTL_S = 10.0
 
-TRANSPORT_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError)
-"""All that a request through aiohttp raises because of network or server. OSError covers TimeoutError."""
-
-_PHASES = {
-    "connection": ("connect_timeout_s", "no connection to"),
-    "head": ("first_byte_timeout_s", "no answer from"),
-    "bytes": ("stall_timeout_s", "no further byte from"),
-    "room": ("stall_timeout_s", "no further byte taken by"),
-}
+# An address that could not be reached is the last choice for so long.
+_BAD_ADDRESS_S = 30.0
 
 
-class PhaseClock:
-    """The one timer of a request: first for the connection, then for the head, then for each gap in the body.
+class _Origin(NamedTuple):
+    host: str
+    port: int
 
-    A body that is sent comes before the head: `expect_room` at each step of it.
+    @classmethod
+    def parse(cls, host: str, scheme: str) -> _Origin:
+        """Of a Host header, as ``example.com``, ``127.0.0.1:9000``, ``[::1]:9000``."""
+        name, colon, port = host.rpartition(":")
+        if not colon or port.endswith("]"):
+            name, port = host, "443" if scheme == "https" else "80"
+        return cls(name.removeprefix("[").removesuffix("]"), int(port))
 
-    An async context manager that raises TimeoutError out of its block when a phase lasts too long. aiohttp's own
-    timeouts don't fit: `sock_read` is one figure for head and body, and would count the time that the window keeps a
-    body waiting.
+
+class Http1Transport:
+    """GET and HEAD over connections of ours: see `Transport`. A PUT it does not know.
+
+    One call of `send` is one request, but for one case: a pooled connection that turns out to have been closed by the
+    server, before any byte of an answer, is replaced, once, by a new one.
+
+    Args:
+        endpoint: the server, for messages.
+        scheme: ``http`` or ``https``.
+        tls: None for plain http.
+        timeouts: of each request.
     """
 
-    __slots__ = ("_loop", "_phase", "_timeouts", "_timer", "_token", "is_cut", "is_over")
-
-    _token: Token[PhaseClock]
-
-    def __init__(self, timeouts: RetryPolicy) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, endpoint: str, scheme: str, tls: ssl.SSLContext | None, *, timeouts: RetryPolicy) -> None:
+        self._endpoint = endpoint
+        self._scheme = scheme
+        self._tls = tls
         self._timeouts = timeouts
-        self._phase = "connection"
-        self.is_cut = False
-        self.is_over = False
-        self._timer = asyncio.timeout(timeouts.connect_timeout_s)
+        self._scratch = memoryview(bytearray(SCRATCH_BYTES))
+        self._pools: dict[str, Pool] = {}
+        self._is_closed = False
 
-    async def __aenter__(self) -> PhaseClock:
-        await self._timer.__aenter__()
-        self._token = _running_clock.set(self)
-        return self
+    def send(self, request: Request) -> _Sending:
+        """See `Transport`."""
+        if self._is_closed:
+            raise closed()
+        host = request.address.host
+        pool = self._pools.get(host)
+        if pool is None:
+            pool = self._pools[host] = Pool(
+                self._endpoint, _Origin.parse(host, self._scheme), self._tls, self._timeouts, self._scratch
+            )
+        return _Sending(pool, request)
+
+    async def aclose(self) -> None:
+        """See `Transport`."""
+        self._is_closed = True
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            await pool.aclose()
+
+
+class _Sending:
+    """The block of a request."""
+
+    __slots__ = ("_connection", "_pool", "_request")
+
+    def __init__(self, pool: Pool, request: Request) -> None:
+        self._pool = pool
+        self._request = request
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> Answer:
+        request, pool = self._request, self._pool
+        data = render_request(request.method, request.target, request.headers)
+        connection = pool.take() or await pool.connect()
+        try:
+            await connection.ask(data, request.method, request.place)
+        except StaleConnection:
+            connection = await pool.connect()
+            await self._ask_anew(connection, data)
+        except BaseException:
+            # Cancelled ones, too: what the answer would say is for nobody now.
+            connection.abort()
+            raise
+        self._connection = connection
+        return connection
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.is_over = True
-        _running_clock.reset(self._token)
-        await self._timer.__aexit__(kind, error, trace)
+        assert self._connection is not None
+        self._pool.give_back(self._connection)
 
-    def expect_head(self) -> None:
-        """The connection stands: the head must come within `first_byte_timeout_s`."""
-        self._expect("head", self._timeouts.first_byte_timeout_s)
-
-    def expect_bytes(self) -> None:
-        """The next bytes of the body must come within `stall_timeout_s`."""
-        self._expect("bytes", self._timeouts.stall_timeout_s)
-
-    def expect_room(self) -> None:
-        """The server must take the next bytes of the body that is sent within `stall_timeout_s`."""
-        self._expect("room", self._timeouts.stall_timeout_s)
-
-    def rest(self) -> None:
-        """Nothing is wanted from the server now."""
-        self._set_timer(None)
-
-    def cut(self) -> None:
-        """End the block now, from outside: aiohttp lets a body wait for ever when its session closes."""
-        self._set_timer(self._loop.time())
-        self.is_cut = True
-
-    def describe(self, endpoint: str) -> str:
-        """What did not come in time."""
-        option, what = _PHASES[self._phase]
-        return f"{what} {endpoint} within {getattr(self._timeouts, option):g} s ({option})"
-
-    def _expect(self, phase: str, limit_s: float) -> None:
-        self._phase = phase
-        self._set_timer(self._loop.time() + limit_s)
-
-    def _set_timer(self, when_s: float | None) -> None:
-        # What was cut stays so, even if its task runs once more before the timer does; and a body may still be on its
-        # way to a server that has refused it.
-        if not (self.is_cut or self.is_over or self._timer.expired()):
-            self._timer.reschedule(when_s)
+    async def _ask_anew(self, connection: Connection, data: bytes) -> None:
+        try:
+            await connection.ask(data, self._request.method, self._request.place)
+        except BaseException:
+            connection.abort()
+            raise
 
 
-_running_clock: ContextVar[PhaseClock] = ContextVar("asyncio_loader.stores.s3.running_clock")
+class Pool:
+    """The connections to one host and port: the one that was used last is taken first, so that the others grow old.
 
+    Attributes:
+        endpoint: the server, for messages.
+        timeouts: of each request.
+        scratch: see `connection.Home`.
+    """
 
-class _Connector(aiohttp.TCPConnector):
-    """Tells the clock of the request when its connection stands, be it a new one or one from the pool."""
+    def __init__(
+        self,
+        endpoint: str,
+        origin: _Origin,
+        tls: ssl.SSLContext | None,
+        timeouts: RetryPolicy,
+        scratch: memoryview,
+    ) -> None:
+        self.endpoint = endpoint
+        self.timeouts = timeouts
+        self.scratch = scratch
+        self._origin = origin
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._addresses = _Addresses(origin)
+        self._connecting: set[asyncio.Timeout] = set()
+        self._reaper: asyncio.TimerHandle | None = None
+        self._all_gone: asyncio.Future[None] | None = None
+        self._is_closed = False
 
-    async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
-        connection = await super().connect(*args, **kwargs)
-        _running_clock.get().expect_head()
+    def take(self) -> Connection | None:
+        """An idle connection; None where there is none that is likely to be good."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_closed:
+                continue
+            now_s = self._loop.time()
+            if now_s - connection.idle_since_s < _KEEP_ALIVE_S and now_s - connection.born_s < _OLDEST_S:
+                return connection
+            connection.abort()
+        return None
+
+    async def connect(self) -> Connection:
+        """A new connection, to the address whose turn it is, or to the next one that can be reached.
+
+        Raises:
+            TransportError: none could be had within `connect_timeout_s`.
+        """
+        if self._is_closed:
+            raise closed()
+        limit = asyncio.timeout(self.timeouts.connect_timeout_s)
+        self._connecting.add(limit)
+        try:
+            async with limit:
+                return await self._connect(limit)
+        except TimeoutError:
+            if self._is_closed:
+                raise closed() from None
+            self._addresses.expire()
+            raise timed_out("connection", self.endpoint, self.timeouts) from None
+        finally:
+            self._connecting.discard(limit)
+            self._note_end()
+
+    def give_back(self, connection: Connection) -> None:
+        """Its answer was read, or is of no interest any more."""
+        if self._is_closed:
+            connection.abort()
+            return
+        if self._tls is not None and not connection.is_reused:
+            self._keep_session(connection)
+        if not connection.finish():
+            return
+        if connection.is_full:
+            # What stands behind the answer shows with the next read. As an answer to the next request it would not.
+            self._loop.call_later(0.0, self._keep, connection)
+        else:
+            self._keep(connection)
+
+    def remember(self, connection: Connection) -> None:
+        """See `connection.Home`."""
+        self._open.add(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """See `connection.Home`."""
+        self._open.discard(connection)
+        self._note_end()
+
+    async def aclose(self) -> None:
+        """Fail what is in flight and close all connections; returns when they are closed."""
+        self._is_closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+        self._idle.clear()
+        for connection in list(self._open):
+            connection.close()
+        for limit in self._connecting:
+            if not limit.expired():
+                limit.reschedule(self._loop.time())
+        if self._open or self._connecting:
+            self._all_gone = self._loop.create_future()
+            await self._all_gone
+        self._addresses.close()
+
+    def _note_end(self) -> None:
+        if self._all_gone is not None and not self._open and not self._connecting and not self._all_gone.done():
+            self._all_gone.set_result(None)
+
+    def _keep(self, connection: Connection) -> None:
+        if self._is_closed or connection.is_closed:
+            connection.abort()
+            return
+        self._idle.append(connection)
+        if self._reaper is None:
+            self._reaper = self._loop.call_later(_KEEP_ALIVE_S, self._reap)
+
+    async def _connect(self, limit: asyncio.Timeout) -> Connection:
+        try:
+            addresses = await self._addresses.choose()
+        except OSError as error:
+            raise TransportError(unresolved(self.endpoint), kind=ConnectionLost) from error
+        ends_s = limit.when()
+        assert ends_s is not None
+        for place, address in enumerate(addresses):
+            # An address that swallows packets must leave time for the next one.
+            share_s = (ends_s - self._loop.time()) / (2 if place + 1 < len(addresses) else 1)
+            try:
+                async with asyncio.timeout(share_s):
+                    connection = await self._open_one(address)
+            except OSError as error:
+                # TimeoutError is one, too.
+                self._addresses.note_bad(address)
+                self._forget_session()
+                if place + 1 == len(addresses):
+                    raise self._error_of(error) from error
+            else:
+                return connection
+        raise AssertionError("unreachable")
+
+    async def _open_one(self, address: tuple[Any, ...]) -> Connection:
+        connection = Connection(self)
+        try:
+            await self._loop.create_connection(
+                lambda: connection,
+                host=address[0],
+                port=self._origin.port,
+                ssl=self._tls,
+                server_hostname=self._origin.host if self._tls is not None else None,
+            )
+        except BaseException:
+            # A loop that is interrupted between `connection_made` and its return may never call `connection_lost`.
+            self.forget(connection)
+            raise
+        # Closed while it was being opened.
+        if self._is_closed:
+            connection.abort()
+            raise closed()
         return connection
 
+    def _keep_session(self, connection: Connection) -> None:
+        tls = connection.tls
+        if isinstance(self._tls, ResumingContext) and tls is not None:
+            self._tls.keep(self._origin.host, tls)
 
-def open_session(tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
-    """A session for signed requests on the running loop; `tls` is None for plain http.
+    def _forget_session(self) -> None:
+        if isinstance(self._tls, ResumingContext):
+            self._tls.forget(self._origin.host)
 
-    Nothing is added to a request that its signature does not know: no cookies, no automatic headers, no redirects.
-    Proxies of the environment (``HTTPS_PROXY``) and ``.netrc`` are not looked at. The number of connections is the
-    caller's to bound: a wait for a free one inside aiohttp would count as time to connect.
-    """
-    connector = _Connector(
-        limit=0,
-        ttl_dns_cache=_DNS_TTL_S,
-        keepalive_timeout=_KEEP_ALIVE_S,
-        ssl=tls if tls is not None else True,
-    )
-    session = aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-        timeout=aiohttp.ClientTimeout(),
-        auto_decompress=False,
-        read_bufsize=_READ_BUFFER_BYTES,
-        trust_env=False,
-    )
-    # aiohttp sends a GET, HEAD or PUT whose connection closes before the answer once more by itself: twice the requests
-    # that the policy allows, and unseen. A pooled connection that the server closes just then is told as lost instead,
-    # which the caller's policy mends after a pause of 0.1 s at most. The attribute is private, and may go.
-    if hasattr(session, "_retry_connection"):
-        session._retry_connection = False
-    return session
+    def _reap(self) -> None:
+        """Close what has been idle too long, as a server would."""
+        self._reaper = None
+        # A loop may call a little before the time.
+        now_s = self._loop.time() + 0.001
+        kept = []
+        for connection in self._idle:
+            if connection.is_closed or connection.idle_since_s + _KEEP_ALIVE_S <= now_s:
+                connection.abort()
+            else:
+                kept.append(connection)
+        self._idle = kept
+        if kept:
+            self._reaper = self._loop.call_at(kept[0].idle_since_s + _KEEP_ALIVE_S, self._reap)
 
-
-def error_of_transport(uri: str, error: BaseException, endpoint: str, clock: PhaseClock) -> FetchError:
-    """What one of `TRANSPORT_ERRORS` means. No message of it repeats a header."""
-    kind: type[FetchError] = ConnectionLost
-    match error:
-        case _ if clock.is_cut:
-            # Not for a retry, which would open the store again behind the back of who closed it.
-            kind, what = FetchError, "the store was closed"
-        case TimeoutError():
-            kind, what = FetchTimeout, clock.describe(endpoint)
-        case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
-            what = (
-                f"TLS: the certificate of {endpoint} is not trusted ({_reason(error)}); if an authority of your own"
-                " signed it, name its PEM file in S3Options.ca_bundle or AWS_CA_BUNDLE"
-            )
-        case aiohttp.ClientConnectorDNSError():
-            what = f"cannot resolve the host of {endpoint}; look at S3Options.endpoint_url and region_name"
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            what = f"TLS with {endpoint} failed ({_reason(error)})"
-        case aiohttp.ClientConnectorError():
-            what = f"cannot reach {endpoint} ({_reason(error)}); look at S3Options.endpoint_url"
-        case aiohttp.ClientPayloadError():
-            kind, what = ShortRead, f"{endpoint} ended the body before it was complete"
-        case aiohttp.ClientResponseError() | HttpProcessingError():
-            kind, what = ServerFault, f"the answer of {endpoint} is not HTTP"
-        case _:
-            what = f"{endpoint} closed the connection ({type(error).__name__})"
-    return kind(f"{uri}: {what}", key=uri)
+    def _error_of(self, error: OSError) -> TransportError:
+        endpoint = self.endpoint
+        if isinstance(error, TimeoutError) and not error.errno:
+            return timed_out("connection", endpoint, self.timeouts)
+        match error:
+            case ssl.SSLCertVerificationError():
+                what = untrusted(endpoint, _reason(error))
+            case ssl.SSLError():
+                what = f"TLS with {endpoint} failed ({_reason(error)})"
+            case _:
+                what = unreachable(endpoint, _reason(error))
+        return TransportError(what, kind=ConnectionLost)
 
 
-def cause_of(error: BaseException) -> BaseException | None:
-    """The error to chain to ours: None for those that carry the request's headers, or bytes of the response."""
-    return None if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError) else error
+class _Addresses:
+    """The addresses of a host, in turn; looked up again when they are old or one of them fails."""
+
+    def __init__(self, origin: _Origin) -> None:
+        self._origin = origin
+        self._loop = asyncio.get_running_loop()
+        self._found: list[tuple[Any, ...]] = []
+        self._turns: Iterator[int] = itertools.count()
+        self._expires_s = 0.0
+        self._bad_until_s: dict[Any, float] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    async def choose(self) -> list[tuple[Any, ...]]:
+        """All addresses, the one whose turn it is first, and those that failed of late last.
+
+        Raises:
+            OSError: the name has none, or nobody answers who knows.
+        """
+        if not self._found or self._loop.time() >= self._expires_s:
+            await self._look_up()
+        turn = next(self._turns) % len(self._found)
+        now_s = self._loop.time()
+        in_turn = self._found[turn:] + self._found[:turn]
+        return sorted(in_turn, key=lambda address: self._bad_until_s.get(address[0], 0.0) > now_s)
+
+    def note_bad(self, address: tuple[Any, ...]) -> None:
+        """It could not be reached."""
+        self._bad_until_s[address[0]] = self._loop.time() + _BAD_ADDRESS_S
+        self.expire()
+
+    def expire(self) -> None:
+        """Look the name up before the next connection."""
+        self._expires_s = 0.0
+
+    def close(self) -> None:
+        """End a look-up that nobody waits for any more."""
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def _look_up(self) -> None:
+        # Hundreds of connections begin at the same time: one look-up is enough. It outlives who began it.
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._resolve(), name=f"resolve {self._origin.host}")
+            # Whoever waits for it gets its error; where nobody does any more, it is of no interest.
+            self._looking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(self._looking)
+
+    async def _resolve(self) -> None:
+        host, port = self._origin
+        try:
+            infos = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:
+            # Of the encoding of names that are not ASCII: an empty label, or one of more than 63 characters.
+            raise OSError(f"{host} cannot be looked up") from error
+        found = list(dict.fromkeys(info[4] for info in infos))
+        if not found:
+            raise OSError(f"{host} has no address")
+        self._found = found
+        now_s = self._loop.time()
+        self._expires_s = now_s + _DNS_TTL_S
+        self._bad_until_s = {name: until_s for name, until_s in self._bad_until_s.items() if until_s > now_s}
 
 
 def _reason(error: BaseException) -> str:
-    inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
-    text = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or type(inner).__name__
+    """Why a connection failed, in a few words."""
+    text = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or type(error).__name__
     return " ".join(str(text).split())[:200]

@@ -25,32 +25,41 @@ from asyncio_loader.errors import (
     Throttled,
 )
 
-__all__ = ["ERROR_BODY_BYTES", "Answer", "error_of", "parse_answer"]
+__all__ = ["ERROR_BODY_BYTES", "Refusal", "error_of", "parse_refusal"]
 
 ERROR_BODY_BYTES = 64 * 1024
 """As much of an error document as is read; S3's are below 2 KB."""
 
 _REGION_HEADER = "x-amz-bucket-region"
+_LOCATION = re.compile(r"https?://([A-Za-z0-9.\-]+(?::[0-9]+)?)(?=/|$)")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A response that is not the wanted one.
+class Refusal:
+    """An answer that is not the wanted one.
 
     Attributes:
         status: the HTTP status.
         code: S3's error code; empty where there is no error document, as after HEAD.
         message: S3's own words, one line.
         region: the bucket's region, where the server told it.
+        host: of the Location header; empty where there is none.
     """
 
     status: int
     code: str = ""
     message: str = ""
     region: str = ""
+    host: str = ""
+
+    def is_elsewhere(self, region: str) -> bool:
+        """Whether it says that the bucket is at another endpoint, or not in the region that was asked."""
+        if self.code in _ELSEWHERE or self.status in (301, 307, 308):
+            return True
+        return self.status == 400 and self.region not in ("", region)
 
 
-def parse_answer(status: int, reason: str, headers: Mapping[str, str], body: bytes) -> Answer:
+def parse_refusal(status: int, reason: str, headers: Mapping[str, str], body: bytes) -> Refusal:
     """Read an error response.
 
     No XML parser: four fields of a flat document don't need one, and a broken document must do no harm.
@@ -60,28 +69,30 @@ def parse_answer(status: int, reason: str, headers: Mapping[str, str], body: byt
     # HEAD has no document; the reason phrase is all that tells a throttled one.
     if not code and status == 503 and reason.lower() == "slow down":
         code = "SlowDown"
-    return Answer(status, code, _field(text, "Message"), headers.get(_REGION_HEADER, "") or _field(text, "Region"))
+    region = headers.get(_REGION_HEADER, "") or _field(text, "Region")
+    location = _LOCATION.match(headers.get("location", ""))
+    return Refusal(status, code, _field(text, "Message"), region, location[1].lower() if location else "")
 
 
-def error_of(uri: str, answer: Answer, *, region: str, action: str = "") -> LoaderError:
+def error_of(uri: str, refusal: Refusal, *, region: str, action: str = "") -> LoaderError:
     """The error that an answer means.
 
     Args:
         uri: what the request was about.
-        answer: what came.
+        refusal: what came.
         region: the one the request was signed for.
         action: the permission it needs, as policies name it: ``s3:PutObject``.
     """
-    label = f"HTTP {answer.status} {answer.code}".rstrip()
-    if _is_elsewhere(answer, region):
-        there = f"is in region {answer.region!r}" if answer.region else "is in another region or at another endpoint"
+    label = f"HTTP {refusal.status} {refusal.code}".rstrip()
+    if refusal.is_elsewhere(region):
+        there = f"is in region {refusal.region!r}" if refusal.region else "is in another region or at another endpoint"
         return ConfigError(
             f"{uri}: the bucket {there}, the request was for {region!r} ({label}); set S3Options.region_name"
             " (AWS_REGION, or the profile's region)"
         )
-    if answer.code == "InvalidBucketName":
+    if refusal.code == "InvalidBucketName":
         return ConfigError(f"{uri}: the server takes no such bucket name ({label})")
-    kind, what, advice = _BY_CODE.get(answer.code) or _by_status(answer)
+    kind, what, advice = _BY_CODE.get(refusal.code) or _by_status(refusal)
     if (kind, what, advice) == _NO_PERMISSION:
         advice = _permission_advice(action)
     return kind(f"{uri}: {what} ({label}){'; ' if advice else ''}{advice}", key=uri)
@@ -98,24 +109,19 @@ def _permission_advice(action: str) -> str:
     )
 
 
-def _is_elsewhere(answer: Answer, region: str) -> bool:
-    if answer.code in _ELSEWHERE or answer.status in (301, 307, 308):
-        return True
-    return answer.status == 400 and answer.region not in ("", region)
-
-
-def _by_status(answer: Answer) -> tuple[type[FetchError], str, str]:
-    if answer.status in _BY_STATUS:
-        return _BY_STATUS[answer.status]
-    if answer.status in _PASSING:
-        return ServerFault, answer.message or "the server failed", ""
+def _by_status(refusal: Refusal) -> tuple[type[FetchError], str, str]:
+    if refusal.status in _BY_STATUS:
+        return _BY_STATUS[refusal.status]
+    if refusal.status in _PASSING:
+        return ServerFault, refusal.message or "the server failed", ""
     # 501, 505 and the like among them, which stay as they are however often one asks.
-    return FetchError, answer.message or "the server refuses the request", ""
+    return FetchError, refusal.message or "the server refuses the request", ""
 
 
 def _field(text: str, name: str) -> str:
     match = re.search(f"<{name}>([^<]*)</{name}>", text)
-    return " ".join(match[1].split())[:200] if match else ""
+    # It ends up in logs and terminals.
+    return "".join(filter(str.isprintable, " ".join(match[1].split())))[:200] if match else ""
 
 
 _ELSEWHERE = frozenset(

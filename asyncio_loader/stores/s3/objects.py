@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from functools import partial
-
-from aiohttp import ClientResponse
+from typing import Any
 
 from asyncio_loader.errors import FetchError
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.base import Admit, ObjectInfo, Piece, changed
-from asyncio_loader.stores.s3.connections import PhaseClock
+from asyncio_loader.stores.allocation import BlockPool
+from asyncio_loader.stores.base import Admit, ObjectInfo, Piece, admits_now, changed
 from asyncio_loader.stores.s3.exchange import Exchange, Slot, Use
 from asyncio_loader.stores.s3.ranges import RangeRequest, checksum_of, etag_of, gather_body, read_range
+from asyncio_loader.stores.s3.transport import Answer
 
 __all__ = ["ObjectReader"]
 
@@ -24,10 +25,12 @@ class ObjectReader:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._blocks = BlockPool()
 
-    async def get(self, uri: str, admit: Admit | None) -> Buffer:
+    def get(self, uri: str, admit: Admit | None) -> Coroutine[Any, Any, Buffer]:
         """See `ObjectStore.get`."""
-        return await self._exchange.run("GET", uri, partial(_read_body, uri, admit))
+        taking = _Taking(uri, admit, self._blocks)
+        return self._exchange.run("GET", uri, taking.read, place=taking.place)
 
     async def get_range(self, uri: str, start: int, stop: int, etag: str | None, into: memoryview | None) -> Piece:
         """See `RangedStore.get_range`."""
@@ -51,20 +54,43 @@ class ObjectReader:
         return await self._exchange.run("HEAD", uri, partial(_read_head, uri), extra=_WITH_CHECKSUM)
 
 
-async def _read_body(uri: str, admit: Admit | None, response: ClientResponse, clock: PhaseClock, slot: Slot) -> Buffer:
-    announced = response.content_length
-    if admit is not None and announced is not None:
-        clock.rest()
-        await slot.rest(admit, announced)
-    data = await gather_body(uri, response, clock)
-    if admit is not None and announced is None:
-        clock.rest()
-        await slot.rest(admit, len(data))
-    return data
+class _Taking:
+    """Takes a body, once the window lets it.
+
+    `place` is for transports that can bring it to its place; where the window has no room just then, it waits for
+    `read`, as with those that cannot.
+    """
+
+    __slots__ = ("_admit", "_blocks", "_uri")
+
+    def __init__(self, uri: str, admit: Admit | None, blocks: BlockPool) -> None:
+        self._uri = uri
+        self._admit = admit
+        self._blocks = blocks
+
+    def place(self, size_bytes: int) -> memoryview | None:
+        """See `transport.Place`."""
+        if self._admit is not None and not admits_now(self._admit, size_bytes):
+            return None
+        return self._blocks.take(size_bytes + 1)
+
+    async def read(self, answer: Answer, slot: Slot) -> Buffer:
+        """See `exchange.Use`."""
+        if answer.placed is not None:
+            return answer.placed
+        announced = answer.content_length
+        if self._admit is not None and announced is not None:
+            answer.rest()
+            await slot.rest(self._admit(announced))
+        data = await gather_body(self._uri, answer, self._blocks.take)
+        if self._admit is not None and announced is None:
+            answer.rest()
+            await slot.rest(self._admit(len(data)))
+        return data
 
 
-async def _read_head(uri: str, response: ClientResponse, *_: object) -> ObjectInfo:
-    size_bytes = response.content_length
+async def _read_head(uri: str, answer: Answer, _: Slot) -> ObjectInfo:
+    size_bytes = answer.content_length
     if size_bytes is None:
         raise FetchError(f"{uri}: the server does not tell the size (no Content-Length)", key=uri)
-    return ObjectInfo(uri, size_bytes, etag_of(response.headers), checksum_of(response.headers))
+    return ObjectInfo(uri, size_bytes, etag_of(answer.headers), checksum_of(answer.headers))

@@ -5,21 +5,23 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, get_args
 
-from aiohttp import ClientResponse
-
 from asyncio_loader.errors import FetchError, ServerFault, ShortRead
+from asyncio_loader.records import Buffer
 from asyncio_loader.stores.allocation import allocate
 from asyncio_loader.stores.base import Piece, changed
 from asyncio_loader.stores.checksum import Algorithm, Checksum
-from asyncio_loader.stores.s3.connections import PhaseClock
+from asyncio_loader.stores.s3.transport import Answer
 
 __all__ = ["RangeRequest", "checksum_of", "etag_of", "gather_body", "read_range"]
 
-_SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_NO_SPAN = re.compile(r"bytes \*/(\d+)")
+_SPAN = re.compile(r"bytes ([0-9]{1,16})-([0-9]{1,16})/([0-9]{1,16})")
+_NO_SPAN = re.compile(r"bytes \*/([0-9]{1,16})")
+
+_UNANNOUNCED_LIMIT_BYTES = 4 * 1024**3
+"""What a body may have whose length comes only with it; else one without an end would take all memory."""
 
 
 class RangeRequest(NamedTuple):
@@ -32,7 +34,7 @@ class RangeRequest(NamedTuple):
     into: memoryview | None
 
 
-async def read_range(wanted: RangeRequest, response: ClientResponse, clock: PhaseClock, _: object) -> Piece | None:
+async def read_range(wanted: RangeRequest, answer: Answer, _: object) -> Piece | None:
     """The piece that an answer with status 206, 200 or 416 means; None: nothing is there, and the size not told.
 
     Raises:
@@ -41,36 +43,47 @@ async def read_range(wanted: RangeRequest, response: ClientResponse, clock: Phas
             is needed here; it would do so again.
         ShortRead: the body is shorter than it should be.
     """
-    etag = etag_of(response.headers)
-    if wanted.etag is not None and etag is not None and etag != wanted.etag and response.status != 416:
+    etag = etag_of(answer.headers)
+    if wanted.etag is not None and etag is not None and etag != wanted.etag and answer.status != 416:
         # A server that does not know If-Match.
         raise changed(wanted.uri)
-    if response.status == 416:
-        return _read_unsatisfied(wanted, response, etag)
+    if answer.status == 416:
+        return _read_unsatisfied(wanted, answer, etag)
     # rclone sends the range, and says so, but with status 200.
-    if response.status == 200 and "Content-Range" not in response.headers:
-        return await _read_out_of_whole(wanted, response, clock, etag)
-    size_bytes = _check_span(wanted, response)
+    if answer.status == 200 and "Content-Range" not in answer.headers:
+        return await _read_out_of_whole(wanted, answer, etag)
+    size_bytes = _check_span(wanted, answer)
     stop = min(wanted.stop, size_bytes)
-    data = await _read_into_place(wanted, response, clock, stop - wanted.start)
+    data = await _read_into_place(wanted, answer, stop - wanted.start)
     is_whole = len(data) == size_bytes
-    return Piece(data, wanted.start, size_bytes, etag, checksum_of(response.headers) if is_whole else None)
+    return Piece(data, wanted.start, size_bytes, etag, checksum_of(answer.headers) if is_whole else None)
 
 
-async def gather_body(uri: str, response: ClientResponse, clock: PhaseClock) -> bytes:
-    """All of the body, copied once: out of the pieces as the socket gave them, and not even that if there is only one.
+async def gather_body(uri: str, answer: Answer, allocate: Callable[[int], memoryview] = allocate) -> Buffer:
+    """All of the body, copied once: to its place where its size is known, else out of the pieces as they came.
 
     Raises:
         ShortRead: it is shorter than announced.
+        FetchError: nothing tells whether it is whole, or it has no end.
     """
-    pieces = []
-    while piece := await _next_piece(response, clock):
+    announced = answer.content_length
+    if announced is not None:
+        target = allocate(announced)
+        come_bytes = await answer.read_into(target)
+        if come_bytes < announced:
+            raise ShortRead(f"{uri}: {come_bytes} of {announced} bytes came", key=uri)
+        return target
+    if "transfer-encoding" not in answer.headers:
+        # Its end would be the connection's, which may as well have broken.
+        raise FetchError(f"{uri}: the server does not tell where the object ends (no Content-Length)", key=uri)
+    pieces: list[Buffer] = []
+    come_bytes = 0
+    while piece := await answer.read():
         pieces.append(piece)
-    data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    announced = response.content_length
-    if announced is not None and len(data) != announced:
-        raise ShortRead(f"{uri}: {len(data)} of {announced} bytes came", key=uri)
-    return data
+        come_bytes += len(piece)
+        if come_bytes > _UNANNOUNCED_LIMIT_BYTES:
+            raise FetchError(f"{uri}: more than {_UNANNOUNCED_LIMIT_BYTES} bytes come unannounced", key=uri)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def etag_of(headers: Mapping[str, str]) -> str | None:
@@ -98,9 +111,9 @@ def checksum_of(headers: Mapping[str, str]) -> Checksum | None:
     return None
 
 
-def _read_unsatisfied(wanted: RangeRequest, response: ClientResponse, etag: str | None) -> Piece | None:
+def _read_unsatisfied(wanted: RangeRequest, answer: Answer, etag: str | None) -> Piece | None:
     """The object ends before the range. Of an empty one that is so for every range."""
-    match = _NO_SPAN.fullmatch(response.headers.get("Content-Range", ""))
+    match = _NO_SPAN.fullmatch(answer.headers.get("Content-Range", ""))
     if match is None and wanted.start > 0:
         return None
     size_bytes = int(match[1]) if match else 0
@@ -109,56 +122,45 @@ def _read_unsatisfied(wanted: RangeRequest, response: ClientResponse, etag: str 
     return Piece(b"", wanted.start, size_bytes, etag)
 
 
-def _check_span(wanted: RangeRequest, response: ClientResponse) -> int:
+def _check_span(wanted: RangeRequest, answer: Answer) -> int:
     """Size of the whole object, if the range is the one that was asked for."""
-    told = response.headers.get("Content-Range", "")
+    told = answer.headers.get("Content-Range", "")
     match = _SPAN.fullmatch(told)
     if match:
         first, last, size_bytes = (int(number) for number in match.groups())
-        if first == wanted.start and last + 1 == min(wanted.stop, size_bytes):
+        if wanted.start == first <= last and last + 1 == min(wanted.stop, size_bytes):
             return size_bytes
     asked = f"bytes {wanted.start}-{wanted.stop - 1}"
     raise FetchError(f"{wanted.uri}: the server was asked for {asked} and sends {told!r}", key=wanted.uri)
 
 
-async def _next_piece(response: ClientResponse, clock: PhaseClock) -> bytes:
-    """As many bytes as are there, at least one; none at the end."""
-    clock.expect_bytes()
-    return await response.content.readany()
-
-
-async def _read_into_place(
-    wanted: RangeRequest, response: ClientResponse, clock: PhaseClock, size_bytes: int
-) -> memoryview:
-    """The body, each of its pieces copied once, to where it belongs."""
+async def _read_into_place(wanted: RangeRequest, answer: Answer, size_bytes: int) -> memoryview:
+    """The body, copied to where it belongs."""
     target = allocate(size_bytes) if wanted.into is None else wanted.into[:size_bytes]
-    come_bytes = 0
-    while piece := await _next_piece(response, clock):
-        end = come_bytes + len(piece)
-        if end > size_bytes:
-            raise ServerFault(f"{wanted.uri}: more than the {size_bytes} bytes of the range came", key=wanted.uri)
-        target[come_bytes:end] = piece
-        come_bytes = end
+    announced = answer.content_length
+    if announced is not None and announced > size_bytes:
+        raise ServerFault(f"{wanted.uri}: more than the {size_bytes} bytes of the range come", key=wanted.uri)
+    come_bytes = await answer.read_into(target)
     if come_bytes < size_bytes:
         raise ShortRead(f"{wanted.uri}: {come_bytes} of {size_bytes} bytes came", key=wanted.uri)
+    if announced is None and await answer.read():
+        raise ServerFault(f"{wanted.uri}: more than the {size_bytes} bytes of the range came", key=wanted.uri)
     return target
 
 
-async def _read_out_of_whole(
-    wanted: RangeRequest, response: ClientResponse, clock: PhaseClock, etag: str | None
-) -> Piece:
+async def _read_out_of_whole(wanted: RangeRequest, answer: Answer, etag: str | None) -> Piece:
     """The server does not do ranges and sends everything: all of it, or what was asked for out of it."""
-    size_bytes = response.content_length
+    size_bytes = answer.content_length
     if size_bytes is None:
-        return await _read_unannounced(wanted, response, clock, etag)
+        return await _read_unannounced(wanted, answer, etag)
     if wanted.start == 0 and (wanted.into is None or size_bytes <= len(wanted.into)):
-        data = await _read_into_place(wanted, response, clock, size_bytes)
-        return Piece(data, 0, size_bytes, etag, checksum_of(response.headers))
+        data = await _read_into_place(wanted, answer, size_bytes)
+        return Piece(data, 0, size_bytes, etag, checksum_of(answer.headers))
     start, stop = (min(place, size_bytes) for place in (wanted.start, wanted.stop))
     target = allocate(stop - start) if wanted.into is None else wanted.into[: stop - start]
     come_bytes = 0
     # The rest is left on the wire, and the connection with it.
-    while come_bytes < stop and (piece := await _next_piece(response, clock)):
+    while come_bytes < stop and (piece := await answer.read()):
         part = piece[max(0, start - come_bytes) : stop - come_bytes]
         place = max(0, come_bytes - start)
         target[place : place + len(part)] = part
@@ -168,11 +170,9 @@ async def _read_out_of_whole(
     return Piece(target, start, size_bytes, etag)
 
 
-async def _read_unannounced(
-    wanted: RangeRequest, response: ClientResponse, clock: PhaseClock, etag: str | None
-) -> Piece:
+async def _read_unannounced(wanted: RangeRequest, answer: Answer, etag: str | None) -> Piece:
     """Everything, from a server that does not tell beforehand how much that is: of use to who wants all of it."""
     if wanted.start > 0 or wanted.into is not None:
         raise FetchError(f"{wanted.uri}: the server does not tell the size (no Content-Length)", key=wanted.uri)
-    data = await gather_body(wanted.uri, response, clock)
-    return Piece(data, 0, len(data), etag, checksum_of(response.headers))
+    data = await gather_body(wanted.uri, answer)
+    return Piece(data, 0, len(data), etag, checksum_of(answer.headers))

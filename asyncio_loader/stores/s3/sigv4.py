@@ -46,7 +46,18 @@ class Signer:
     The signing key of a day and the stamp of a second are kept; one thread at a time may use it.
     """
 
-    __slots__ = ("_day", "_day_key", "_fixed", "_keys", "_region", "_scope", "_second", "_signed_names", "_stamp")
+    __slots__ = (
+        "_day",
+        "_day_key",
+        "_fixed",
+        "_fixed_lines",
+        "_keys",
+        "_region",
+        "_scope",
+        "_second",
+        "_signed_names",
+        "_stamp",
+    )
 
     def __init__(self, keys: Keys, region: str) -> None:
         self._keys = keys
@@ -55,9 +66,11 @@ class Signer:
         self._stamp = self._day = self._scope = ""
         self._day_key = b""
         self._fixed: dict[str, str] = {}
+        self._fixed_lines = ""
         self._signed_names = "host;x-amz-content-sha256;x-amz-date"
         if keys.token is not None:
             self._fixed["x-amz-security-token"] = keys.token
+            self._fixed_lines = f"x-amz-security-token:{' '.join(keys.token.split())}\n"
             self._signed_names += ";x-amz-security-token"
 
     def sign(
@@ -83,12 +96,14 @@ class Signer:
             body_sha256: hash of the body in hexadecimal, or `UNSIGNED_PAYLOAD`.
         """
         self._set_time(int(now_s))
-        headers = {"host": host, "x-amz-content-sha256": body_sha256, **self._fixed, "x-amz-date": self._stamp}
+        headers = {"host": host, "x-amz-content-sha256": body_sha256, "x-amz-date": self._stamp, **self._fixed}
         names = self._signed_names
         if extra:
             headers.update(extra)
             names = ";".join(sorted(headers))
-        lines = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in names.split(";"))
+            lines = "".join([f"{name}:{' '.join(headers[name].split())}\n" for name in names.split(";")])
+        else:
+            lines = f"host:{host}\nx-amz-content-sha256:{body_sha256}\nx-amz-date:{self._stamp}\n{self._fixed_lines}"
         request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{body_sha256}"
         text = f"{_ALGORITHM}\n{self._stamp}\n{self._scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
         signature = hmac.digest(self._day_key, text.encode(), "sha256").hex()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from urllib.request import getproxies, proxy_bypass
 
 import botocore.exceptions
 from botocore.session import Session
@@ -14,7 +14,7 @@ from asyncio_loader.hints import did_you_mean
 from asyncio_loader.options import S3Options
 from asyncio_loader.stores.s3.address import AWS_DOMAINS, Endpoint
 
-__all__ = ["Site", "open_tls", "resolve_site"]
+__all__ = ["Site", "resolve_site"]
 
 _DEFAULT_REGION = "us-east-1"
 
@@ -28,12 +28,14 @@ class Site:
         region: what requests are signed for.
         ca_bundle: PEM file or directory of the authorities to trust; None for the system's.
         profile: the name of the AWS profile in use.
+        proxy: URL of the proxy that the environment names for the endpoint; None for none. It may hold a password.
     """
 
     endpoint: Endpoint
     region: str
     ca_bundle: str | None
     profile: str
+    proxy: str | None = field(default=None, repr=False)
 
 
 def resolve_site(options: S3Options) -> tuple[Site, Session]:
@@ -54,26 +56,7 @@ def resolve_site(options: S3Options) -> tuple[Site, Session]:
         raise _no_profile(str(error.kwargs["profile"]), options, session.available_profiles) from None
     except botocore.exceptions.BotoCoreError as error:
         raise ConfigError(f"AWS configuration: {' '.join(str(error).split())}") from None
-    return Site(endpoint, region, ca_bundle, profile), session
-
-
-def open_tls(site: Site) -> ssl.SSLContext | None:
-    """The TLS context for a site, certificates verified; None for plain http. Reads files: not for the loop.
-
-    Raises:
-        ConfigError: the CA bundle cannot be read.
-    """
-    if site.endpoint.scheme == "http":
-        return None
-    bundle = site.ca_bundle
-    try:
-        if bundle is not None and os.path.isdir(bundle):
-            return ssl.create_default_context(capath=bundle)
-        return ssl.create_default_context(cafile=bundle)
-    except OSError as error:
-        # SSLError is an OSError: a file without a certificate ends here, too.
-        reason = error.strerror or type(error).__name__
-        raise ConfigError(f"ca_bundle (S3Options or AWS_CA_BUNDLE): {bundle!r} cannot be used: {reason}") from error
+    return Site(endpoint, region, ca_bundle, profile, _proxy_of(endpoint)), session
 
 
 def _region(options: S3Options, session: Session) -> str:
@@ -113,6 +96,23 @@ def _aws_url(session: Session, region: str) -> str:
     fips = "-fips" if session.get_config_variable("use_fips_endpoint") else ""
     dualstack = ".dualstack" if session.get_config_variable("use_dualstack_endpoint") else ""
     return f"https://s3{fips}{dualstack}.{region}.{AWS_DOMAINS.get(partition, AWS_DOMAINS['aws'])}"
+
+
+def _proxy_of(endpoint: Endpoint) -> str | None:
+    """By the variables that curl and botocore look at: ``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``, in any case."""
+    proxies = getproxies()
+    proxy = proxies.get(endpoint.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(endpoint.host):
+        return None
+    if "://" not in proxy:
+        return f"http://{proxy}"
+    scheme = proxy.partition("://")[0]
+    if scheme not in ("http", "https"):
+        raise ConfigError(
+            f"the environment names a proxy of scheme {scheme!r} for {endpoint.url}, and only http and https are"
+            f" supported: set {endpoint.scheme.upper()}_PROXY, or name the host in NO_PROXY"
+        )
+    return proxy
 
 
 def _no_profile(name: str, options: S3Options, known: list[str]) -> ConfigError:

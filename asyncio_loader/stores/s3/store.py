@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, NamedTuple
 
 from asyncio_loader.errors import FetchError, LoaderError
 from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece
 from asyncio_loader.stores.s3.admin import Admin
-from asyncio_loader.stores.s3.connections import open_session
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.exchange import Exchange
 from asyncio_loader.stores.s3.objects import ObjectReader
-from asyncio_loader.stores.s3.site import Site, open_tls, resolve_site
+from asyncio_loader.stores.s3.site import Site, resolve_site
+from asyncio_loader.stores.s3.tls import open_tls
+from asyncio_loader.stores.s3.transports import Transports
 from asyncio_loader.stores.s3.writes import ObjectWriter
 from asyncio_loader.stores.upload import put_in_parts
 
@@ -44,8 +45,14 @@ class S3Store:
         self._max_connections = max_connections
         self._link: _Link | None = None
 
-    async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+    def get(self, uri: str, *, admit: Admit | None = None) -> Coroutine[Any, Any, Buffer]:
         """See `ObjectStore.get`."""
+        link = self._link
+        if link is not None and link.parts is not None and link.loop is asyncio.get_running_loop():
+            return link.parts.reader.get(uri, admit)
+        return self._open_and_get(uri, admit)
+
+    async def _open_and_get(self, uri: str, admit: Admit | None) -> Buffer:
         return await (await self._parts()).reader.get(uri, admit)
 
     async def get_range(
@@ -188,17 +195,14 @@ class _Link:
             if self.parts is None:
                 options = self._options
                 site, botocore_session = await asyncio.to_thread(resolve_site, options)
-                tls = await asyncio.to_thread(open_tls, site)
+                is_secure = site.endpoint.scheme == "https"
+                tls = await asyncio.to_thread(open_tls, site.ca_bundle) if is_secure else None
                 if self._is_closed:
                     raise FetchError("the store was closed while it looked up where S3 is")
                 credentials = None if options.anonymous else Credentials(botocore_session, site.profile)
+                transports = Transports(site, options, tls, self._timeouts)
                 exchange = Exchange(
-                    open_session(tls),
-                    site.endpoint,
-                    site.region,
-                    credentials,
-                    timeouts=self._timeouts,
-                    max_connections=self._max_connections,
+                    transports, site.endpoint, site.region, credentials, max_connections=self._max_connections
                 )
                 self.parts = _Parts(
                     site,

@@ -6,14 +6,13 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 
-from aiohttp import ClientResponse
-
 from asyncio_loader.errors import ServerFault
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.retry import RetryLog, retry_calls
-from asyncio_loader.stores.s3.exchange import Body, Exchange
+from asyncio_loader.stores.s3.exchange import Body, Exchange, Slot
 from asyncio_loader.stores.s3.sigv4 import UNSIGNED_PAYLOAD
+from asyncio_loader.stores.s3.transport import Answer
 
 __all__ = ["ObjectWriter"]
 
@@ -63,5 +62,5 @@ class ObjectWriter:
         return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
 
 
-async def _read_etag(response: ClientResponse, *_: object) -> str:
-    return response.headers.get("ETag", "")
+async def _read_etag(answer: Answer, _: Slot) -> str:
+    return answer.headers.get("ETag", "")

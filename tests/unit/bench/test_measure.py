@@ -50,3 +50,11 @@ def test_a_failure_in_a_fresh_process_is_told(capfd: pytest.CaptureFixture[str])
         call_in_fresh_process("json:nothing")
 
     assert "AttributeError" in capfd.readouterr().err
+
+
+def test_a_fresh_process_that_takes_too_long_is_killed(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stuck.py").write_text("import threading\ndef wait():\n    threading.Event().wait()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    with pytest.raises(RuntimeError, match=r"stuck:wait took more than 0\.5 s"):
+        call_in_fresh_process("stuck:wait", timeout_s=0.5)

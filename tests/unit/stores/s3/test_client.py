@@ -31,9 +31,21 @@ async def test_the_keys_are_those_of_the_other_requests(wire: Wire, monkeypatch:
     assert b"Credential=AKIDENV/" in wire.heads[0]
 
 
-async def test_no_proxy_of_the_environment_is_asked(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_no_proxies")
+async def test_the_proxy_is_that_of_the_other_requests(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(GONE)
+
+    monkeypatch.setenv("HTTP_PROXY", await wire.listen(script))
+    await wire.store("http://s3.invalid", ONCE).delete("s3://bucket/key")
+
+    assert wire.heads[0].startswith(b"DELETE http://s3.invalid/bucket/key HTTP/1.1\r\n")
+
+
+@pytest.mark.usefixtures("_no_proxies")
+async def test_what_no_proxy_names_is_asked_directly(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
     await (await wire.answering(GONE, ONCE)).delete("s3://bucket/key")
 

@@ -14,13 +14,13 @@ from asyncio_loader.errors import (
     ServerFault,
     Throttled,
 )
-from asyncio_loader.stores.s3.faults import Answer, error_of, parse_answer
+from asyncio_loader.stores.s3.faults import Refusal, error_of, parse_refusal
 
 URI = "s3://bucket/a key.jpg"
 
 
 def _error(status: int, code: str = "", message: str = "", region: str = "") -> LoaderError:
-    return error_of(URI, Answer(status, code, message, region), region="us-east-1")
+    return error_of(URI, Refusal(status, code, message, region), region="us-east-1")
 
 
 @pytest.mark.parametrize(
@@ -92,23 +92,23 @@ def test_a_document_is_read_without_what_repeats_the_request() -> None:
     body = b"""<?xml version="1.0"?><Error><Code>ExpiredToken</Code><Message>The provided
         token has expired.</Message><Token-0>s3cr3t</Token-0></Error>"""
 
-    answer = parse_answer(400, "Bad Request", {}, body)
+    answer = parse_refusal(400, "Bad Request", {}, body)
 
-    assert answer == Answer(400, "ExpiredToken", "The provided token has expired.", "")
+    assert answer == Refusal(400, "ExpiredToken", "The provided token has expired.", "")
 
 
 def test_the_region_comes_from_header_or_document() -> None:
     document = b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region></Error>"
 
-    assert parse_answer(301, "", {"x-amz-bucket-region": "eu-west-2"}, b"").region == "eu-west-2"
-    assert parse_answer(400, "", {}, document).region == "eu-west-1"
+    assert parse_refusal(301, "", {"x-amz-bucket-region": "eu-west-2"}, b"").region == "eu-west-2"
+    assert parse_refusal(400, "", {}, document).region == "eu-west-1"
 
 
 def test_a_throttled_head_is_known_by_its_reason() -> None:
-    assert parse_answer(503, "Slow Down", {}, b"").code == "SlowDown"
-    assert parse_answer(503, "Service Unavailable", {}, b"").code == ""
+    assert parse_refusal(503, "Slow Down", {}, b"").code == "SlowDown"
+    assert parse_refusal(503, "Service Unavailable", {}, b"").code == ""
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>nothing of S3</html>", b"\xff\xfe<Code", b"<Code>" * 100_000])
 def test_a_document_that_is_none_does_no_harm(body: bytes) -> None:
-    assert parse_answer(500, "", {}, body) == Answer(500)
+    assert parse_refusal(500, "", {}, body) == Refusal(500)

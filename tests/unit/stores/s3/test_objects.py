@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from asyncio_loader.errors import ConfigError, FetchError, ServerFault, ShortRead, Throttled
+from asyncio_loader.errors import ConfigError, FetchError, LoaderError, ServerFault, ShortRead, Throttled
 from asyncio_loader.options import S3Options
 from asyncio_loader.stores.backoff import is_retryable
 from asyncio_loader.stores.s3.store import S3Store
@@ -153,14 +153,33 @@ async def test_an_error_document_is_read(wire: Wire) -> None:
         await store.get("s3://bucket/key")
 
 
-async def test_a_redirect_is_not_followed(wire: Wire) -> None:
-    store = await wire.answering(
-        b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:1/\r\nx-amz-bucket-region: eu-west-1\r\n"
-        b"Content-Length: 0\r\n\r\n"
-    )
+@pytest.mark.parametrize("status", [b"301 Moved", b"302 Found", b"303 See Other", b"307 Temporary", b"308 Permanent"])
+async def test_a_location_is_not_followed(wire: Wire, status: bytes) -> None:
+    async def script(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 %s\r\nLocation: %s/\r\nContent-Length: 0\r\n\r\n" % (status, elsewhere.encode()))
+
+    other = Wire(wire.transport)
+    elsewhere = await other.listen(_answer_ok)
+    store = wire.store(await wire.listen(script))
+
+    with pytest.raises(LoaderError, match=status[:3].decode()):
+        await store.get("s3://bucket/key")
+    await other.aclose()
+
+    assert (len(wire.heads), other.heads) == (1, [])
+
+
+async def test_a_bucket_in_another_region_is_asked_once_more_at_the_same_server(wire: Wire) -> None:
+    # Where it cannot be told from the headers (anonymous) that the second request is another one.
+    async def script(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 301 Moved\r\nx-amz-bucket-region: eu-west-1\r\nContent-Length: 0\r\n\r\n")
+
+    store = wire.store(await wire.listen(script))
 
     with pytest.raises(ConfigError, match="is in region 'eu-west-1'"):
         await store.get("s3://bucket/key")
+
+    assert len(wire.heads) == 2
 
 
 async def test_one_get_is_one_request_whatever_fails(wire: Wire) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 
 import pytest
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import S3Options
-from asyncio_loader.stores.s3.site import Site, open_tls, resolve_site
+from asyncio_loader.stores.s3.site import Site, resolve_site
 
 CONFIG = """
 [default]
@@ -151,26 +150,3 @@ def test_an_endpoint_of_the_environment_that_is_none_is_told(monkeypatch: pytest
 
     with pytest.raises(ConfigError, match=r"AWS_ENDPOINT_URL.*must look like"):
         _site()
-
-
-def test_plain_http_needs_no_tls() -> None:
-    assert open_tls(_site(endpoint_url="http://localhost", ca_bundle="/nothing")) is None
-
-
-def test_tls_verifies_hosts_and_certificates() -> None:
-    context = open_tls(_site(endpoint_url="https://localhost"))
-
-    assert context is not None
-    assert context.check_hostname
-    assert context.verify_mode is ssl.CERT_REQUIRED
-
-
-def test_a_bundle_may_be_a_directory(tmp_path: Path) -> None:
-    assert open_tls(_site(endpoint_url="https://localhost", ca_bundle=str(tmp_path))) is not None
-
-
-def test_a_bundle_without_a_certificate_is_told(tmp_path: Path) -> None:
-    (tmp_path / "empty.pem").write_text("nothing here")
-
-    with pytest.raises(ConfigError, match=r"ca_bundle.*empty\.pem"):
-        open_tls(_site(endpoint_url="https://localhost", ca_bundle=str(tmp_path / "empty.pem")))

@@ -42,12 +42,12 @@ async def test_a_failed_look_up_is_not_kept(monkeypatch: pytest.MonkeyPatch, wir
     assert await store.get("s3://bucket/key") == b"1"
 
 
-async def test_concurrent_first_calls_open_one_connection_pool(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_first_calls_make_one_client(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     from asyncio_loader.stores.s3 import store as store_module
 
     opened = []
-    real = store_module.open_session
-    monkeypatch.setattr(store_module, "open_session", lambda tls: opened.append(1) or real(tls))
+    real = store_module.Transports
+    monkeypatch.setattr(store_module, "Transports", lambda *args: opened.append(1) or real(*args))
 
     async def script(_: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1")
@@ -65,7 +65,7 @@ async def test_closing_during_the_first_call_leaves_nothing_open(wire: Wire, mon
 
     entered, go_on = threading.Event(), threading.Event()
     opened = []
-    look_up, open_session = store_module.resolve_site, store_module.open_session
+    look_up, transports = store_module.resolve_site, store_module.Transports
 
     def look_up_slowly(options: S3Options) -> object:
         entered.set()
@@ -73,7 +73,7 @@ async def test_closing_during_the_first_call_leaves_nothing_open(wire: Wire, mon
         return look_up(options)
 
     monkeypatch.setattr(store_module, "resolve_site", look_up_slowly)
-    monkeypatch.setattr(store_module, "open_session", lambda tls: opened.append(1) or open_session(tls))
+    monkeypatch.setattr(store_module, "Transports", lambda *args: opened.append(1) or transports(*args))
     store = await wire.answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n1")
 
     first = asyncio.create_task(store.get("s3://bucket/key"))
@@ -93,11 +93,11 @@ async def test_a_second_loop_at_the_same_time_is_refused(wire: Wire) -> None:
     store = await wire.answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1")
     await store.get("s3://bucket/key")
 
-    def use_elsewhere() -> None:
-        asyncio.run(store.get("s3://bucket/key"))  # type: ignore[arg-type]
+    async def use_elsewhere() -> None:
+        await store.get("s3://bucket/key")
 
     with pytest.raises(LoaderError, match="one event loop at a time"):
-        await asyncio.to_thread(use_elsewhere)
+        await asyncio.to_thread(asyncio.run, use_elsewhere())
 
 
 def test_a_loop_that_is_gone_is_forgotten(moto_environ: object) -> None:

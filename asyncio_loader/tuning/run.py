@@ -1,0 +1,187 @@
+"""``asyncio-loader tune``: list, measure, tell."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from asyncio_loader.errors import LoaderError
+from asyncio_loader.options import FetchOptions, S3Options
+from asyncio_loader.testing.simulator import S3Simulator
+from asyncio_loader.tuning.advice import advise, knee_of
+from asyncio_loader.tuning.arguments import check_arguments
+from asyncio_loader.tuning.listing import choose_objects, list_objects
+from asyncio_loader.tuning.measurement import Measurement, Task
+from asyncio_loader.tuning.process import Told, measure_in_process
+from asyncio_loader.tuning.report import write_json
+from asyncio_loader.tuning.screen import LiveLine
+from asyncio_loader.tuning.table import describe_task, format_table
+
+__all__ = ["run_tune"]
+
+_SIMULATED_OBJECTS = 1000
+_SIMULATED_MEAN_BYTES = 115_000
+
+
+def run_tune(arguments: argparse.Namespace) -> None:
+    """Measure every concurrency, and tell: progress on standard error, the result on standard output.
+
+    Args:
+        arguments: those of `arguments.add_arguments`.
+
+    Raises:
+        ConfigError: they don't go together, or name what does not exist. FetchError: the objects cannot be listed or
+            fetched. DecodeError: one is no image, with ``--decode``.
+
+    However it ends, by an interrupt, too, it has told of what had been measured by then, and no process is left.
+    """
+    check_arguments(arguments)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    line = LiveLine(sys.stderr)
+    with _place(arguments, line) as place:
+        line.show(f"listing {place.uri} …")
+        listed = list_objects(place.uri, place.storage, arguments.objects)
+        line.clear()
+        objects = choose_objects(listed)
+        run = _Run(place.label, _task(arguments, objects, place.storage), arguments.out)
+        print(f"{place.label}: {describe_task(run.task)}", flush=True)
+        if len(objects) < len(listed):
+            print(f"left out, because not called like an image: {len(listed) - len(objects):,}", flush=True)
+        try:
+            _measure_all(run, arguments.concurrency, line)
+        finally:
+            line.clear()
+            run.tell(len(arguments.concurrency))
+
+
+@dataclass(slots=True)
+class _Run:
+    place: str
+    task: Task
+    out: Path
+    measurements: list[Measurement] = field(default_factory=list)
+
+    def tell(self, planned: int) -> None:
+        """Print and write what was measured, if anything was."""
+        if not self.measurements:
+            return
+        knee = knee_of(self.measurements)
+        table = format_table(self.measurements, self.task, knee.concurrency if knee is not None else None)
+        # At once: after an interrupt there is not much time.
+        print(f"\n{table}", flush=True)
+        if len(self.measurements) < planned:
+            print(f"\nnot complete: {len(self.measurements)} of {planned} settings were measured", flush=True)
+        if advice := advise(self.measurements, self.task):
+            print(f"\n{advice}", flush=True)
+        made_at = datetime.now(UTC)
+        path = self.out / f"tune-{made_at:%Y%m%dT%H%M%SZ}.json"
+        write_json(self.measurements, self.task, self.place, path, made_at=made_at)
+        # Pillow is not needed before.
+        from asyncio_loader.tuning.plot import draw_plot
+
+        plot = draw_plot(self.measurements, self.place, describe_task(self.task), path.with_suffix(".png"))
+        print(f"\nwritten to {path} and {plot}", flush=True)
+
+
+def _measure_all(run: _Run, concurrency: tuple[int, ...], line: LiveLine) -> None:
+    for number, each in enumerate(concurrency, 1):
+        head = f"[{number}/{len(concurrency)}] {each} in flight: "
+        line.show(f"{head}starting")
+        try:
+            measured = measure_in_process(run.task.with_concurrency(each), _Teller(line, head, run.task.seconds).tell)
+        except LoaderError:
+            line.keep(f"{head}failed")
+            raise
+        run.measurements.append(measured)
+        line.keep(f"{head}{measured.rate:,.0f} img/s, {measured.mb_per_s:,.1f} MB/s")
+
+
+class _Teller:
+    """Makes a line of progress."""
+
+    def __init__(self, line: LiveLine, head: str, seconds: float) -> None:
+        self._line = line
+        self._head = head
+        self._seconds = seconds
+        self._last = f"{head}starting"
+
+    def tell(self, progress: Told | None) -> None:
+        if progress is not None:
+            elapsed_s, samples = progress["elapsed_s"], progress["samples"]
+            rate = f"{samples / elapsed_s:,.0f} img/s" if elapsed_s > 0 else ""
+            stage = f"{elapsed_s:.1f} of {self._seconds:g} s" if progress["is_warm"] else f"warm-up {elapsed_s:.1f} s"
+            self._last = f"{self._head}{stage}, {rate}"
+        self._line.show(self._last)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    uri: str
+    label: str
+    storage: S3Options
+
+
+@contextlib.contextmanager
+def _place(arguments: argparse.Namespace, line: LiveLine) -> Iterator[_Place]:
+    """Where the objects are; without a URI a simulator with some, for the length of the block."""
+    if arguments.uri is not None:
+        storage = S3Options(
+            endpoint_url=arguments.endpoint_url,
+            region_name=arguments.region,
+            profile_name=arguments.profile,
+            anonymous=arguments.anonymous,
+        )
+        yield _Place(arguments.uri, arguments.uri, storage)
+        return
+    median_ms, p99_ms = arguments.latency_median, arguments.latency_p99
+    line.show("making JPEGs for the simulator …")
+    simulated = _simulator(median_ms / 1000, p99_ms / 1000 if median_ms else None)
+    with simulated as simulator, _environment(simulator.environ):
+        storage = S3Options(endpoint_url=simulator.endpoint_url, region_name="us-east-1")
+        label = f"simulator on this machine, first byte after {median_ms:g} ms (median), {p99_ms:g} ms (p99)"
+        yield _Place(simulator.uri(""), label, storage)
+
+
+def _simulator(median_s: float, p99_s: float | None) -> S3Simulator:
+    # It brings NumPy and OpenCV, which a bucket does without.
+    from asyncio_loader.testing.synthetic import synthetic_jpegs
+
+    bodies = synthetic_jpegs(_SIMULATED_OBJECTS, mean_bytes=_SIMULATED_MEAN_BYTES)
+    objects = ((f"train2017/{number:012d}.jpg", body) for number, body in enumerate(bodies))
+    return S3Simulator(objects, median_s=median_s, p99_s=p99_s)
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _task(arguments: argparse.Namespace, objects: list[tuple[str, int | None]], storage: S3Options) -> Task:
+    workers = arguments.workers or 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = (arguments.threads or cores) if arguments.decode and not workers else 0
+    return Task(
+        objects=objects,
+        storage=storage,
+        options=FetchOptions(),
+        seconds=arguments.seconds,
+        decode=arguments.decode,
+        threads=threads,
+        workers=workers,
+        seed=arguments.seed,
+    )
