@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.hints import did_you_mean
 
 __all__ = ["Addressing", "FetchOptions", "OnError", "RetryPolicy", "S3Options", "Transport"]
 
@@ -24,6 +26,15 @@ def _require(ok: bool, owner: object, name: str, rule: str) -> None:
 
 def _is_count(value: object, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _known(kind: Any, fields: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    names = [field.name for field in dataclasses.fields(kind)]
+    for name in fields:
+        if name not in names:
+            hint = did_you_mean(name, names, f"known: {', '.join(names)}")
+            raise ConfigError(f"{where} has no field {name!r} ({hint})")
+    return fields
 
 
 def _is_seconds(value: object, *, zero: bool = False) -> bool:
@@ -103,6 +114,22 @@ class FetchOptions:
         for name in ("max_in_flight", "max_in_flight_per_node", "window_bytes", "window_items", "decoded_bytes"):
             _require(_is_count(getattr(self, name)), self, name, "a whole number of at least 1")
         _require(isinstance(self.retry, RetryPolicy), self, "retry", "a RetryPolicy")
+
+    @classmethod
+    def of(cls, given: FetchOptions | Mapping[str, Any]) -> FetchOptions:
+        """Options as a config may write them: a dict of fields, that of `retry` included.
+
+        Raises:
+            ConfigError: it is neither, or has a field that there is not, or a wrong value.
+        """
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"options must be FetchOptions or a dict of its fields, not {given!r}")
+        fields = {**given}
+        if isinstance(fields.get("retry"), Mapping):
+            fields["retry"] = RetryPolicy(**_known(RetryPolicy, fields["retry"], "options.retry"))
+        return cls(**_known(cls, fields, "options"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,7 @@ class CocoDataset(AsyncIterableDataset):
         group_by_aspect: bool = False,
         order: Ordering | OrderSource | None = None,
         epochs: int | None = None,
-        options: FetchOptions = FetchOptions(),  # noqa: B008 - frozen
+        options: FetchOptions | Mapping[str, Any] = FetchOptions(),  # noqa: B008 - frozen
         on_error: OnError = "raise",
     ) -> None:
         """Read the annotation file and describe the dataset.

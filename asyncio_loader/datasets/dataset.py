@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from torch.utils.data import IterableDataset, get_worker_info
@@ -50,7 +50,7 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
         drop_last: bool = False,
         order: Ordering | OrderSource | None = None,
         epochs: int | None = None,
-        options: FetchOptions = FetchOptions(),  # noqa: B008 - frozen
+        options: FetchOptions | Mapping[str, Any] = FetchOptions(),  # noqa: B008 - frozen
         storage: S3Options | ObjectStore = S3Options(),  # noqa: B008 - frozen
         on_error: OnError = "raise",
     ) -> None:
@@ -73,7 +73,7 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
             epochs: how many epochs will be iterated. The first objects of the next one are fetched while one drains,
                 but for the last. None: unknown. If `shuffle` is True, a `Loader` then expects a further epoch where
                 `set_epoch` was called, and else, as a worker process does, once it has begun a second one.
-            options: concurrency, memory and retries, per iterating process.
+            options: concurrency, memory and retries, per iterating process; in a config a dict of the fields.
             storage: where S3 is, or a store of your own.
             on_error: what to do about an object that cannot be had or a transform that raises. ``"raise"``;
                 ``"skip"``: leave the sample out (with workers the batches shift, so the order is promised only for
@@ -96,7 +96,7 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
         if not isinstance(storage, S3Options | ObjectStore):
             raise ConfigError(f"storage must be S3Options or a store, not {storage!r}")
         self.transform = transform
-        self.options = options
+        self.options = FetchOptions.of(options)
         self.storage = storage
         self.on_error: OnError = on_error
         self.counters = Counters()

@@ -13,10 +13,9 @@ from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.position import Position
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.errors import ConfigError
-from asyncio_loader.hints import did_you_mean
 from asyncio_loader.openmmlab.prefetch_images import ImageRefs, S3Only, image_backend, is_on_s3, leaves
 from asyncio_loader.openmmlab.prefetched import offering
-from asyncio_loader.options import FetchOptions, OnError, RetryPolicy, S3Options
+from asyncio_loader.options import FetchOptions, OnError, S3Options
 from asyncio_loader.order.plan import EpochPlan
 from asyncio_loader.records import Fetched
 
@@ -77,7 +76,7 @@ class PrefetchDataset(AsyncIterableDataset):
             seed: of the order.
             drop_last: leave out the last, short step of the epoch; needs `batch_size`.
             on_error: see `AsyncIterableDataset`.
-            options: how much is fetched at once, per worker; in a config a dict of the fields.
+            options: how much is fetched at once, per worker; see `AsyncIterableDataset`.
 
         Raises:
             ConfigError: an argument is wrong, or the dataset inside has no images, or not one `img_path` per sample.
@@ -97,7 +96,7 @@ class PrefetchDataset(AsyncIterableDataset):
             seed=seed,
             batch_size=1 if batch_size is None else batch_size,
             drop_last=drop_last,
-            options=_fetch_options(options),
+            options=options,
             storage=backend.options,
             on_error=on_error,
         )
@@ -185,23 +184,3 @@ def _built(dataset: Any) -> Any:
 
 def _is_test(dataset: Any) -> bool:
     return all(getattr(leaf, "test_mode", False) for leaf in leaves(dataset))
-
-
-def _fetch_options(given: FetchOptions | Mapping[str, Any]) -> FetchOptions:
-    if isinstance(given, FetchOptions):
-        return given
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"PrefetchDataset: options must be a dict of fields of FetchOptions, not {given!r}")
-    fields = {**given}
-    if isinstance(fields.get("retry"), Mapping):
-        fields["retry"] = RetryPolicy(**_known(RetryPolicy, fields["retry"], "options.retry"))
-    return FetchOptions(**_known(FetchOptions, fields, "options"))
-
-
-def _known(kind: Any, fields: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    names = [field.name for field in dataclasses.fields(kind)]
-    for name in fields:
-        if name not in names:
-            hint = did_you_mean(name, names, f"known: {', '.join(names)}")
-            raise ConfigError(f"PrefetchDataset: {where} has no field {name!r} ({hint})")
-    return fields

@@ -52,10 +52,9 @@ def _found(knee: Knee, processes: int) -> str:
 
 def _config_lines(options: FetchOptions) -> list[str]:
     return [
-        "In a config of `asyncio-loader train`, below `_base_`:",
+        "In a config of `asyncio-loader train`:",
         "",
-        "    from asyncio_loader import FetchOptions",
-        f"    data = dict(train=dict(options={options_line(options)}))",
+        f"    data = dict(train=dict(options=dict({_arguments(options)})))",
         "",
         "In a config of mmengine or mmdet 3, with a PrefetchDataset:",
         "",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import FetchOptions, RetryPolicy, S3Options
 
@@ -54,3 +55,16 @@ def test_every_field_is_explained(kind: Any) -> None:
 
 def test_a_config_may_use_the_names_of_s3_options() -> None:
     assert {"endpoint_url", "region_name", "profile_name", "anonymous"} <= S3Options.field_names()
+
+
+def test_options_may_be_written_as_a_config_has_them() -> None:
+    given = {"max_in_flight": 64, "retry": {"max_attempts": 3}}
+
+    assert FetchOptions.of(given) == FetchOptions(max_in_flight=64, retry=RetryPolicy(max_attempts=3))
+    assert FetchOptions.of(FetchOptions(max_in_flight=3)) == FetchOptions(max_in_flight=3)
+
+
+def test_a_dataset_takes_them_so() -> None:
+    dataset = AsyncIterableDataset(["memory://a"], options={"window_items": 7})
+
+    assert dataset.options == FetchOptions(window_items=7)

@@ -225,7 +225,7 @@ def test_another_batch_size_than_the_dataloaders_is_refused() -> None:
         ({"drop_last": True}, "drop_last=True needs batch_size"),
         ({"options": {"max_inflight": 3}}, r"options has no field 'max_inflight' \(did you mean 'max_in_flight'"),
         ({"options": {"retry": {"tries": 3}}}, r"options.retry has no field 'tries' \(known: "),
-        ({"options": 5}, "options must be a dict of fields of FetchOptions, not 5"),
+        ({"options": 5}, "options must be FetchOptions or a dict of its fields, not 5"),
         ({"seed": "a"}, "seed must be a whole number of at least 0, not 'a'"),
         ({"shuffle": "no"}, "shuffle must be True, False or None, not 'no'"),
         ({"on_error": "ignore"}, "on_error must be one of"),

@@ -41,8 +41,8 @@ def test_the_lines_of_a_config_mean_the_options_of_the_knee(tmp_path: Path, task
 
     expected = FetchOptions(max_in_flight=600, max_in_flight_per_node=600, window_bytes=132 * MIB, window_items=1200)
     assert pasted[0] == options_line(expected)
-    assert loaded.data.train.options == expected
-    assert FetchOptions(**loaded.train_dataloader.dataset.options) == expected
+    assert FetchOptions.of(loaded.data.train.options) == expected
+    assert FetchOptions.of(loaded.train_dataloader.dataset.options) == expected
 
 
 def test_the_knee_and_what_it_leaves(task: Task, measured: Measured) -> None:
