@@ -40,8 +40,9 @@ class BlockPool:
     GET. A block whose only reference is the pool's own can hold the next object; a memoryview, an array or a tensor
     made of it is a reference. Nobody has to give anything back, and whoever keeps an object keeps its memory.
 
-    Blocks come in sizes of which each is at most an eighth above the one before, and are taken in turn, so that the
-    first one looked at is the one that was handed out longest ago. Beyond the limit, memory comes from `allocate`.
+    Blocks come in sizes of which each is at most an eighth, or 512 bytes, above the one before, and are taken in turn,
+    so that the first one looked at is the one that was handed out longest ago. Beyond the limit, memory comes from
+    `allocate`.
 
     For one thread; what it hands out may be used and dropped in any.
 
@@ -90,13 +91,12 @@ class BlockPool:
             return False
         for block_bytes, blocks in self._blocks.items():
             count = len(blocks)
-            kept: deque[bytearray] = deque()
             for _ in range(count):
-                if sys.getrefcount(blocks[0]) != _ONLY_OURS:
-                    kept.append(blocks[0])
-                blocks.popleft()
-            self._held_bytes -= (count - len(kept)) * block_bytes
-            self._blocks[block_bytes] = kept
+                if sys.getrefcount(blocks[0]) == _ONLY_OURS:
+                    blocks.popleft()
+                else:
+                    blocks.rotate(-1)
+            self._held_bytes -= (count - len(blocks)) * block_bytes
         self._takes_until_look = sum(map(len, self._blocks.values()))
         return self._held_bytes + size_bytes <= self._limit_bytes
 

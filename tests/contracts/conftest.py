@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 
 import pytest
 
@@ -32,6 +33,13 @@ def rclone_bucket(rclone_server: RcloneServer) -> str:
 def fresh_name() -> str:
     """A name that no other test has."""
     return f"test-{next(_numbers)}"
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Function
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """A class of tests may name another loop than asyncio's own."""
+    return {"loop": getattr(item.cls, "new_event_loop", asyncio.new_event_loop)}
 
 
 def _create(server: MotoServer | RcloneServer) -> str:

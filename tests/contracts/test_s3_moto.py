@@ -20,9 +20,9 @@ MIB = 1024 * 1024
 class TestS3OnMoto(MultipartContract, RangeContract, StoreContract):
     foreign_uri = "file:///tmp/a"
 
-    @pytest.fixture
-    async def store(self, moto_environ: MotoServer) -> AsyncIterator[S3Store]:
-        store = S3Store(S3Options(part_size_bytes=5 * MIB))
+    @pytest.fixture(params=["http1", "aiohttp"])
+    async def store(self, request: pytest.FixtureRequest, moto_environ: MotoServer) -> AsyncIterator[S3Store]:
+        store = S3Store(S3Options(part_size_bytes=5 * MIB, transport=request.param))
         yield store
         await store.aclose()
 

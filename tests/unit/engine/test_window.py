@@ -227,3 +227,47 @@ def test_the_estimate_covers_most_of_what_varies() -> None:
         estimate.learn(size)
 
     assert covered > 90
+
+
+async def test_now_takes_what_is_free_and_no_more() -> None:
+    window = Window(limit_bytes=100, limit_items=10)
+    await window.reserve(0, 10)
+    credit = await window.reserve(1, 10)
+
+    assert credit.now(90)
+    assert (window.held_bytes, credit.size_bytes) == (100, 90)
+    assert not credit.now(91)
+    assert (window.held_bytes, credit.size_bytes) == (100, 90)
+
+
+async def test_now_gives_back_what_is_too_much_and_wakes_who_waits_for_it() -> None:
+    window = Window(limit_bytes=100, limit_items=10)
+    credit = await window.reserve(0, 100)
+    waiting = asyncio.create_task(window.reserve(1, 60))
+    await turn()
+
+    assert credit.now(40)
+    assert (await waiting).size_bytes == 60
+
+
+async def test_now_does_not_pass_one_that_is_older_and_waits() -> None:
+    window = Window(limit_bytes=100, limit_items=10)
+    first = await window.reserve(0, 60)
+    older = await window.reserve(1, 10)
+    younger = await window.reserve(2, 10)
+    waiting = asyncio.create_task(older.resize(80))
+    await turn()
+
+    assert not younger.now(11)
+    first.release()
+    await waiting
+    assert older.size_bytes == 80
+
+
+async def test_now_lets_the_oldest_have_more_than_there_is() -> None:
+    window = Window(limit_bytes=100, limit_items=10)
+    oldest = await window.reserve(0, 10)
+    await window.reserve(1, 90)
+
+    assert oldest.now(1000)
+    assert window.held_bytes == 1090

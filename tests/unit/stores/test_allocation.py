@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+import gc
+import random
+import sys
+import threading
+from collections import deque
 
-from asyncio_loader.stores.allocation import allocate
+import numpy as np
+import pytest
+import torch
+
+from asyncio_loader.stores import allocation
+from asyncio_loader.stores.allocation import BlockPool, allocate
+
+MIB = 1024 * 1024
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 1024 * 1024 - 1, 1024 * 1024, 5_000_001])
@@ -14,3 +25,169 @@ def test_it_is_so_many_writable_bytes(size_bytes: int) -> None:
 
     assert (len(memory), memory.format) == (size_bytes, "B")
     assert memory == b"x" * size_bytes
+
+
+@pytest.mark.parametrize("size_bytes", [10**15, 2**63 - 1, 2**63, 2**70])
+def test_more_than_there_is_is_told(size_bytes: int) -> None:
+    with pytest.raises(MemoryError, match=f"there is no memory for {size_bytes} bytes"):
+        allocate(size_bytes)
+
+
+# Blocks.
+
+
+def _address(view: memoryview) -> int:
+    return int(np.frombuffer(view, np.uint8).__array_interface__["data"][0])
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 511, 512, 513, 115_000, MIB - 1, MIB, 3 * MIB])
+def test_a_block_is_so_many_writable_bytes(size_bytes: int) -> None:
+    memory = BlockPool().take(size_bytes)
+    memory[:] = b"x" * size_bytes
+
+    assert (len(memory), memory.format, memory.readonly) == (size_bytes, "B", False)
+
+
+def test_a_block_that_nobody_has_is_used_again() -> None:
+    pool = BlockPool()
+    first = _address(pool.take(115_000))
+
+    # Of another size, but of the same step.
+    assert [_address(pool.take(size_bytes)) for size_bytes in (115_000, 116_000, 115_000)] == [first] * 3
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda view: view,
+        lambda view: view[10:20],
+        lambda view: view.cast("B"),
+        lambda view: memoryview(view),
+        lambda view: view.toreadonly(),
+        lambda view: iter(view),
+        lambda view: np.frombuffer(view, np.uint8),
+        lambda view: np.frombuffer(view, np.uint8)[5:9].reshape(2, 2),
+        lambda view: np.asarray(view),
+        lambda view: torch.frombuffer(view, dtype=torch.uint8),
+        lambda view: torch.frombuffer(view, dtype=torch.uint8)[3:].view(torch.int8),
+        lambda view: torch.from_numpy(np.frombuffer(view, np.uint8)),
+        lambda view: torch.frombuffer(view, dtype=torch.uint8).numpy()[1:2],
+        lambda view: {"nested": [np.frombuffer(view, np.uint8).T]},
+        lambda view: view.obj,
+    ],
+    ids=lambda _: "",
+)
+def test_a_block_is_not_handed_out_while_anything_of_it_lives(keep: object) -> None:
+    assert callable(keep)
+    pool = BlockPool()
+    view = pool.take(3000)
+    address = _address(view)
+    kept = keep(view)
+    del view
+
+    others = [pool.take(3000) for _ in range(20)]
+    assert address not in [_address(other) for other in others]
+
+    del kept, others
+    gc.collect()
+    assert address in [_address(view) for view in [pool.take(3000) for _ in range(21)]]
+
+
+def test_blocks_in_use_never_overlap() -> None:
+    rng = random.Random(0)
+    pool = BlockPool(limit_bytes=MIB)
+    held: deque[tuple[memoryview, int]] = deque()
+    for number in range(20_000):
+        view = pool.take(rng.choice([0, 1, 600, 3000, 3100, 20_000, 40_000]))
+        mark = number % 251
+        view[:] = bytes([mark]) * len(view)
+        held.append((view, mark))
+        while len(held) > rng.randrange(1, 60):
+            held.rotate(rng.randrange(len(held)))
+            old, old_mark = held.popleft()
+            assert not old or (old[0], old[-1], old.tobytes().count(old_mark)) == (old_mark, old_mark, len(old))
+
+
+def test_what_another_thread_keeps_is_kept() -> None:
+    pool = BlockPool()
+    taken: list[memoryview] = [pool.take(3000)]
+    address = _address(taken[0])
+    has_taken, may_drop = threading.Event(), threading.Event()
+
+    def keep() -> None:
+        kept = np.frombuffer(taken.pop(), np.uint8)
+        has_taken.set()
+        may_drop.wait()
+        del kept
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    has_taken.wait()
+    assert _address(pool.take(3000)) != address
+    may_drop.set()
+    thread.join()
+
+    assert address in [_address(view) for view in [pool.take(3000) for _ in range(2)]]
+
+
+def test_no_more_is_kept_than_the_limit() -> None:
+    pool = BlockPool(limit_bytes=100_000)
+    views = [pool.take(10_000) for _ in range(50)]
+
+    assert len({_address(view) for view in views}) == 50
+    assert pool._held_bytes <= 100_000
+    assert sum(len(block) for blocks in pool._blocks.values() for block in blocks) == pool._held_bytes
+
+
+def test_room_for_another_size_comes_from_blocks_that_nobody_has() -> None:
+    pool = BlockPool(limit_bytes=100_000)
+    kept = [pool.take(10_000) for _ in range(9)]
+    del kept[3:]
+    address = _address(pool.take(50_000))
+
+    assert address == _address(pool.take(50_000))
+    assert pool._held_bytes == sum(len(block) for blocks in pool._blocks.values() for block in blocks) <= 100_000
+    assert len({_address(view) for view in kept}) == 3
+
+
+def test_where_everything_is_kept_the_pool_is_not_searched_for_each_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = BlockPool(limit_bytes=1000 * 1024)
+    kept = [pool.take(1024) for _ in range(1000)]
+    looks = 0
+
+    class CountingSys:
+        @staticmethod
+        def getrefcount(block: object) -> int:
+            nonlocal looks
+            looks += 1
+            return sys.getrefcount(block)
+
+    monkeypatch.setattr(allocation, "sys", CountingSys)
+    for _ in range(1000):
+        pool.take(2048)
+
+    assert len(kept) == 1000
+    assert looks < 20 * 1000
+
+
+@pytest.mark.parametrize("size_bytes", [1, 512, 513, 5000, 115_000, 700_000, MIB - 1])
+def test_no_block_is_more_than_an_eighth_or_512_bytes_too_large(size_bytes: int) -> None:
+    pool = BlockPool()
+    view = pool.take(size_bytes)
+
+    assert len(view.obj) <= max(size_bytes + 512, size_bytes * 9 / 8 + 1)  # type: ignore[arg-type]
+
+
+def test_large_objects_are_none_of_the_pools() -> None:
+    pool = BlockPool()
+    pool.take(MIB)
+
+    assert pool._held_bytes == 0
+
+
+def test_without_counts_of_references_nothing_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    pool = BlockPool()
+    pool.take(3000)
+
+    assert (pool._held_bytes, pool._blocks) == (0, {})
