@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from asyncio_loader.cores import count_cores
+
 __all__ = ["Report", "format_table", "write_report"]
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -67,7 +69,7 @@ def _circumstances() -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": count_cores(),
         "load": os.getloadavg()[0],
     }
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 
+from asyncio_loader.cores import count_cores
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.position import Position
 from asyncio_loader.datasets.reader import EpochReader
@@ -67,7 +68,7 @@ class Loader:
         self.dataset = dataset
         self.batch_size = batch_size
         self._collate = collate or dataset.collate
-        self._threads = threads or _cores()
+        self._threads = threads or count_cores()
         self._pin_memory = pin_memory
         self._pid = os.getpid()
         self._reader: EpochReader | None = None
@@ -173,11 +174,6 @@ class _Progress:
 
     def advance(self, stream: SampleStream) -> None:
         self.position = Position(self.position.epoch, stream.progress.consumed)
-
-
-def _cores() -> int:
-    # Not every platform knows which cores a process is bound to.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pin(value: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncio_loader import __version__
+from asyncio_loader.cores import count_cores
 from asyncio_loader.tuning.advice import knee_of, options_line
 from asyncio_loader.tuning.measurement import Measurement, Task
 
@@ -36,7 +37,7 @@ def write_json(measurements: Sequence[Measurement], task: Task, place: str, path
         "version": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": count_cores(),
         "load": os.getloadavg()[0],
         "objects": {"count": len(task.objects), "mean_bytes": sum(sizes) / len(sizes) if sizes else None},
         "storage": dataclasses.asdict(task.storage),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from asyncio_loader.cores import count_cores
 from asyncio_loader.errors import LoaderError
 from asyncio_loader.options import FetchOptions, S3Options
 from asyncio_loader.testing.simulator import S3Simulator
@@ -173,8 +174,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def _task(arguments: argparse.Namespace, objects: list[tuple[str, int | None]], storage: S3Options) -> Task:
     workers = arguments.workers or 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = (arguments.threads or cores) if arguments.decode and not workers else 0
+    threads = (arguments.threads or count_cores()) if arguments.decode and not workers else 0
     return Task(
         objects=objects,
         storage=storage,
