@@ -77,7 +77,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--in-flight", type=int, nargs="+", default=[], metavar="N", help="GETs at the same time, of get and sizes")
     add("--tls", action="store_true", help="get and sizes over https, too (needs nginx and trustme)")
     add("--workers", type=int, default=2, help="threads or processes of a loader (default: 2)")
-    add("--loader-in-flight", type=int, metavar="N", help="GETs at the same time of loaders that can be told")
+    add(
+        "--loader-in-flight",
+        type=int,
+        default=Options().loader_in_flight,
+        metavar="N",
+        help="GETs at the same time of loaders that can be told (default: %(default)d)",
+    )
     add("--results", type=Path, default=_RESULTS, help="where JSON and PNG go (default: bench/results)")
     parsed = parser.parse_args(arguments)
     wrong = [name for name in parsed.section if name not in SECTIONS and name != "all"]
@@ -87,7 +93,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     unknown = [name for name in parsed.only if name not in known]
     if unknown:
         parser.error(f"there is no contender {unknown[0]!r}; --help lists them")
-    counts = [parsed.repeats, parsed.workers, *parsed.size, *parsed.in_flight, parsed.loader_in_flight or 1]
+    counts = [parsed.repeats, parsed.workers, *parsed.size, *parsed.in_flight, parsed.loader_in_flight]
     if min(counts) < 1 or parsed.scale <= 0:
         parser.error("numbers must be at least 1, and --scale above 0")
     return parsed

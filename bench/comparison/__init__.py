@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from asyncio_loader.options import FetchOptions
 from bench.report import Report
 
 __all__ = ["Figure", "Options", "Outcome"]
@@ -20,7 +21,7 @@ class Options:
     in_flight: GETs at the same time; the section's own where it is empty.
     tls: measure the GETs over https, too.
     workers: threads or processes of a loader that decode.
-    loader_in_flight: GETs at the same time of loaders that can be told; None: our default, and 64 for the peers.
+    loader_in_flight: GETs at the same time of each loader that can be told; our own default.
     say: gets a line about every measurement.
     """
 
@@ -31,7 +32,7 @@ class Options:
     in_flight: Sequence[int] = ()
     tls: bool = False
     workers: int = 2
-    loader_in_flight: int | None = None
+    loader_in_flight: int = FetchOptions().max_in_flight
     say: Callable[[str], None] = field(default=lambda line: None)
 
 

@@ -12,18 +12,18 @@ from bench.peers.tasks import BUCKET, LoadTask
 
 __all__ = ["load"]
 
-# It fetches for as many batches as it may hold, and needs sixteen of them to have 64 GETs in flight.
-_BATCHES_AHEAD = 16
+# It fetches for as many batches as it may hold, and needs four times those in flight: sixteen of 16 for 64 GETs.
+_HELD_OF_FLIGHT = 4
 
 
 def load(task: LoadTask) -> Iterator[Any]:
     """In order, as all others deliver."""
     dataio.configure_credentials("s3", method="default")
     dataio.configure_endpoint("s3", task.endpoint_url)
-    ahead = max(_BATCHES_AHEAD, -(-task.peer_in_flight // task.batch))
+    ahead = _HELD_OF_FLIGHT * -(-task.in_flight // task.batch)
     pipeline = dataio.pipeline(dataio.slot("image").decode_image(mode="rgb"), dataio.batch(task.batch, prefetch=ahead))
     records = [{"key": key, "image": f"s3://{BUCKET}/{key}"} for key in task.shuffled_keys()]
-    loading = pipeline.bind(records).run("torch", concurrency=task.peer_in_flight, order="submit", on_failure="strict")
+    loading = pipeline.bind(records).run("torch", concurrency=task.in_flight, order="submit", on_failure="strict")
     with loading as loader:
         for batch in loader:
             yield batch["image"]

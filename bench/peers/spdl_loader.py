@@ -27,7 +27,7 @@ def load(task: LoadTask) -> Iterator[list[Any]]:
     pipeline = (
         PipelineBuilder()
         .add_source(task.shuffled_keys())
-        .pipe(fetch, concurrency=task.peer_in_flight, output_order="input")
+        .pipe(fetch, concurrency=task.in_flight, output_order="input")
         .pipe(decode, concurrency=task.workers, output_order="input")
         .aggregate(task.batch)
         .add_sink(_BATCHES_AHEAD)

@@ -61,7 +61,7 @@ class LoadTask:
     images: how many there are; every one is loaded once.
     batch: images in a batch.
     workers: threads or processes that decode.
-    in_flight: GETs at the same time of those that can be told. None: our own default, and 64 for the others.
+    in_flight: GETs at the same time of a loader that can be told, its workers together.
     jpegs: a directory of the different JPEGs that there are; image n is file n modulo their number, by name.
     """
 
@@ -69,13 +69,8 @@ class LoadTask:
     images: int
     batch: int
     workers: int
-    in_flight: int | None
+    in_flight: int
     jpegs: str
-
-    @property
-    def peer_in_flight(self) -> int:
-        """GETs at the same time, where a peer wants a number."""
-        return self.in_flight or 64
 
     def shuffled_keys(self) -> list[str]:
         """The keys in the order of an epoch, for loaders that don't shuffle by themselves."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -10,17 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asyncio_loader import AsyncIterableDataset, FetchOptions
 from bench import compare
 from bench.comparison import Figure, Options, Outcome, get, load, plot
 from bench.comparison.contest import Entry, failures, label, ratio, take_turns
-from bench.peers import CLIENTS, LIMIT, LOADERS, OUR_LOADER, OURS, RAM, Peer, choose, run
+from bench.peers import CLIENTS, LIMIT, LOADERS, OUR_LOADER, OURS, RAM, Peer, choose, ours, run
 from bench.peers.tasks import GetTask, LoadTask, run_threads
 from bench.report import Report
 
 OUR_PEER = Peer(name=OURS, target="x:get")
 THEIR_PEER = Peer(name="theirs", target="y:get")
 GET_TASK = GetTask(endpoint_url="http://127.0.0.1:1", gets=20, warm_gets=5, keys=3, size_bytes=7, in_flight=4)
-LOAD_TASK = LoadTask(endpoint_url="http://127.0.0.1:1", images=64, batch=16, workers=2, in_flight=None, jpegs="")
+LOAD_TASK = LoadTask(endpoint_url="http://127.0.0.1:1", images=64, batch=16, workers=2, in_flight=8, jpegs="")
 
 
 def entry(peer: Peer, *runs: dict[str, Any] | None, failure: str = "") -> Entry:
@@ -280,3 +282,17 @@ def test_a_plot_is_written_or_says_why_not(tmp_path: Path) -> None:
 
     assert line == (f"plot in {path}" if find_spec("matplotlib") else "no plot: matplotlib is not installed")
     assert path.exists() == bool(find_spec("matplotlib"))
+
+
+def test_all_loaders_have_as_many_gets_in_flight_as_ours_by_itself() -> None:
+    assert Options().loader_in_flight == FetchOptions().max_in_flight
+
+
+@pytest.mark.parametrize(("in_flight", "each"), [(8, 4), (1000, 500), (1, 1)])
+def test_our_workers_share_what_is_in_flight(monkeypatch: pytest.MonkeyPatch, in_flight: int, each: int) -> None:
+    datasets: list[AsyncIterableDataset] = []
+    monkeypatch.setattr(ours, "DataLoader", lambda dataset, *_, **__: datasets.append(dataset) or ())
+    list(ours.load_with_workers(dataclasses.replace(LOAD_TASK, in_flight=in_flight)))
+
+    assert datasets[0].options.max_in_flight == each
+    assert datasets[0].options.max_in_flight_per_node >= in_flight
