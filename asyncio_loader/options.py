@@ -89,8 +89,9 @@ class FetchOptions:
     Attributes:
         max_in_flight: GETs at the same time. 128: at a first byte after 30 ms that is 4,000 GET/s, more than a
             process decodes, and well under the 5,500 per second that S3 gives one prefix at the least.
-        max_in_flight_per_node: GETs at the same time by all ranks and workers of one machine: each gets an equal share
-            and never more than `max_in_flight`, but always 1, so beyond that many processes the sum is their number.
+        max_in_flight_per_node: GETs at the same time by all ranks and workers of one machine, where the launcher says
+            how many ranks it started there (torchrun, MPI, Slurm; else one is assumed): each gets an equal share and
+            never more than `max_in_flight`, but always 1, so beyond that many processes the sum is their number.
             512 is four processes at their full 128: where a prefix gives 5,500 GET/s and no more, a GET then waits
             0.1 s for its turn. 8 ranks of 4 workers would have 4,096 in flight and wait 0.7 s, which earns
             503 SlowDown and retries, and no byte more.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -61,3 +62,11 @@ def rclone_environ(rclone_server: RcloneServer, monkeypatch: pytest.MonkeyPatch)
     for name, value in rclone_server.environ.items():
         monkeypatch.setenv(name, value)
     return rclone_server
+
+
+@pytest.fixture
+def ctrl_c_raises() -> Iterator[None]:
+    """Python's own handler, also where the parent ignores SIGINT (as a shell does for a job in the background)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

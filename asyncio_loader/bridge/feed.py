@@ -100,11 +100,12 @@ class Feed:
     def give_back(self, credit: Credit) -> None:
         """Return a delivery's credit, so that more is fetched.
 
-        It may lie here until a few have come together, or until nothing is ready: waking the loop costs more than the
-        rest of it. Whoever is about to wait for a delivery wakes it first, so that nobody waits for what lies here.
+        It may lie here until a few have come together, at most an eighth of what the window holds, or until nothing is
+        ready: waking the loop costs more than the rest of it. Whoever is about to wait for a delivery wakes it first.
         """
         self._returned.append(credit)
-        if len(self._returned) >= _FEW_CREDITS or (not self._taken and self._ready.empty()):
+        are_many = len(self._returned) >= min(_FEW_CREDITS, self.window.held_items // 8)
+        if are_many or (not self._taken and self._ready.empty()):
             self._wake()
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from asyncio_loader.checks import whole_number
 from asyncio_loader.coco.index import CocoIndex
 from asyncio_loader.datasets.collate import collate_detection
 from asyncio_loader.datasets.custom_order import OrderSource
@@ -95,8 +96,7 @@ class CocoDataset(AsyncIterableDataset):
             ConfigError: a wrong argument, or an annotation file that is none, or has none of the classes.
             FetchError: the annotation file cannot be had.
         """
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ConfigError(f"seed must be a whole number of at least 0, not {seed!r}")
+        seed = whole_number("seed", seed, least=0)
         self.pipeline = pipeline if isinstance(pipeline, Compose) else Compose(pipeline)
         self.test_mode = test_mode
         source = _required(join_root(ann_file, data_root), "ann_file")

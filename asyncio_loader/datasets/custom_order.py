@@ -24,6 +24,8 @@ __all__ = ["CustomOrder", "OrderSource"]
 OrderSource: TypeAlias = Iterable[int] | Callable[[int], Iterable[int]]
 """A torch `Sampler` or any other iterable of indices, or a function from the epoch to the indices in their order."""
 
+_Generator: TypeAlias = torch.Generator | random.Random | np.random.Generator | np.random.RandomState
+
 _KEPT_EPOCHS = 2
 """The current one, and the next one, which is read ahead."""
 
@@ -60,6 +62,10 @@ class CustomOrder:
         self._seed = seed
         self._read: dict[int, Sequence[int]] = {}
         self._digests: dict[int, str] = {}
+
+    @property
+    def samples(self) -> int:
+        return self._length
 
     @property
     def unit(self) -> int | None:
@@ -219,6 +225,9 @@ def _seeded(source: object, seed: int) -> Iterator[None]:
             if isinstance(generator, torch.Generator):
                 stack.callback(generator.set_state, generator.get_state())
                 generator.manual_seed(seed)
+            elif isinstance(generator, np.random.RandomState):
+                stack.callback(generator.set_state, generator.get_state())
+                generator.seed(seed)
             elif isinstance(generator, random.Random):
                 stack.callback(generator.setstate, generator.getstate())
                 generator.seed(seed)
@@ -229,10 +238,11 @@ def _seeded(source: object, seed: int) -> Iterator[None]:
         yield
 
 
-def _generators_of(source: object) -> Iterator[torch.Generator | random.Random | np.random.Generator]:
+def _generators_of(source: object) -> Iterator[_Generator]:
     """The generators that a sampler has as attributes, and those of samplers inside it."""
     for value in getattr(source, "__dict__", {}).values():
-        if isinstance(value, torch.Generator | np.random.Generator) or type(value) is random.Random:
+        is_random = isinstance(value, torch.Generator | np.random.Generator | np.random.RandomState)
+        if is_random or type(value) is random.Random:
             yield value
         elif isinstance(value, Sampler):
             yield from _generators_of(value)

@@ -71,13 +71,17 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
                 a torch `Sampler` of indices of `refs`; or a function that gives the sequence of indices of an epoch.
                 Read once per epoch in each process; see `CustomOrder` for what makes them all read the same.
             epochs: how many epochs will be iterated. The first objects of the next one are fetched while one drains,
-                but for the last. None: unknown. If `shuffle` is True, a `Loader` then expects a further epoch where
-                `set_epoch` was called, and else, as a worker process does, once it has begun a second one.
+                but for the last; in a DataLoader only with ``persistent_workers=True``, for other workers end with
+                their epoch, and what they fetched for the next one with them. None: unknown. If `shuffle` is True, a
+                `Loader` then expects a further epoch where `set_epoch` was called, and else, as a worker process does,
+                once it has begun a second one.
             options: concurrency, memory and retries, per iterating process; in a config a dict of the fields.
             storage: where S3 is, or a store of your own.
             on_error: what to do about an object that cannot be had or a transform that raises. ``"raise"``;
-                ``"skip"``: leave the sample out (with workers the batches shift, so the order is promised only for
-                the other two); ``"replace"``: take a deterministic substitute, so that counts stay as they are.
+                ``"skip"``: leave the sample out, on one rank (with workers the batches shift, so the order is promised
+                only for the other two, and a resume within an epoch may repeat some samples where positions count in
+                whole batches: with workers, in grouped orders, in mmengine's Runner); ``"replace"``: take a
+                deterministic substitute, another sample of the epoch, so that counts stay as they are.
 
         Raises:
             ConfigError: an argument is wrong. Iterating raises `FetchError` and `TransformError` by `on_error`.
@@ -133,7 +137,7 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
         return self.counters.snapshot()
 
     def open_session(self) -> Session:
-        """What this process needs to fetch, for `stream`: a thread and a store. Whoever opens it closes it."""
+        """What this process needs to fetch, for `read`: a thread and a store. Whoever opens it closes it."""
         return Session(self.storage, self.options)
 
     def read(
@@ -154,11 +158,17 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
             workers: how many there are.
             may_look_ahead: whether to expect another epoch where `epochs` is not given.
         """
+        if self.on_error == "skip" and self._rank_and_world().world > 1:
+            raise ConfigError(
+                "on_error='skip' on several ranks: they would have different numbers of steps, and one would wait for "
+                "the others for ever; say 'replace'"
+            )
         position, skip = self._begin(worker)
         shard = Shard(self._rank_and_world().rank, worker or 0, workers)
         part = self._part(batch_size, position, shard, skip)
         expected = Position(position.epoch + 1, 0)
-        goes_on = self._goes_on_after(position.epoch, may_look_ahead)
+        # What ends with this iteration needs nothing of the next one.
+        goes_on = not reader.owns_session and self._goes_on_after(position.epoch, may_look_ahead)
         stream = reader.read(part, self._part(batch_size, expected, shard, 0) if goes_on else None)
         self._latest.progress = stream.progress, self._position.serial
         return stream
@@ -170,7 +180,12 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
     def _part(self, batch_size: int, position: Position, shard: Shard, skip: int) -> Part:
         plan = self._plan(batch_size, position)
         recipe = Recipe(
-            refs=self.refs, transform=self.transform, on_error=self.on_error, on_void=self._on_void, seed=self.seed
+            refs=self.refs,
+            transform=self.transform,
+            on_error=self.on_error,
+            on_void=self._on_void,
+            seed=self.seed,
+            order=plan.order,
         )
         identity = (
             *sorted(self._ordering(batch_size).describe().items()),

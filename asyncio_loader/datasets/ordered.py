@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from asyncio_loader.checks import whole_number
 from asyncio_loader.datasets.custom_order import CustomOrder, OrderSource
 from asyncio_loader.datasets.distributed import RankAndWorld, rank_and_world
 from asyncio_loader.datasets.position import Position, SharedPosition
@@ -45,16 +46,12 @@ class OrderedRefs:
             )
         if len(refs) == 0:
             raise ConfigError("refs is empty: there is nothing to load")
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ConfigError(f"seed must be a whole number, not {seed!r}")
-        if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1):
-            raise ConfigError(f"epochs must be a whole number of at least 1, or None, not {epochs!r}")
         self.refs = refs
         self.shuffle = shuffle
-        self.seed = seed
+        self.seed = whole_number("seed", seed)
         self.drop_last = drop_last
-        self.order = _ordering(order, len(refs), seed)
-        self.epochs = epochs
+        self.order = _ordering(order, len(refs), self.seed)
+        self.epochs = None if epochs is None else whole_number("epochs", epochs, least=1)
         self._position = SharedPosition()
         self._of_parent: RankAndWorld | None = None
         self._given_rank: RankAndWorld | None = None
@@ -64,9 +61,10 @@ class OrderedRefs:
 
         Not needed with `torch.distributed`, whose default process group is asked at every iteration.
         """
-        if not 0 <= rank < world_size:
+        place = RankAndWorld(whole_number("rank", rank, least=0), whole_number("world_size", world_size, least=1))
+        if place.rank >= place.world:
             raise ConfigError(f"rank must be at least 0 and below world_size={world_size!r}, not {rank!r}")
-        self._given_rank = RankAndWorld(rank, world_size)
+        self._given_rank = place
 
     def plan(self, batch_size: int) -> EpochPlan:
         """The order of the current epoch for batches of so many samples per rank, from where the next iteration begins.
@@ -121,6 +119,10 @@ class OrderedRefs:
 
 
 def _ordering(given: Ordering | OrderSource | None, length: int, seed: int) -> Ordering | None:
-    if given is None or (isinstance(given, Ordering) and not isinstance(given, type)):
+    if given is None:
+        return None
+    if isinstance(given, Ordering) and not isinstance(given, type):
+        if given.samples != length:
+            raise ConfigError(f"order is made for {given.samples} samples, and there are {length} refs")
         return given
     return CustomOrder(given, length=length, seed=seed)

@@ -31,7 +31,7 @@ class EpochReader:
         self._session = session
         self._counters = counters
         self._threads = threads
-        self._owns_session = owns_session
+        self.owns_session = owns_session
         self._source: SampleSource | None = None
         self._progress: Progress | None = None
         self._expected: Part | None = None
@@ -108,7 +108,7 @@ class EpochReader:
         source, self._source, self._expected = self._source, None, None
         if source is not None:
             source.close()
-        if self._owns_session:
+        if self.owns_session:
             self._session.close()
 
 

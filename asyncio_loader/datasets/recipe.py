@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import Any
 
 from asyncio_loader.errors import ConfigError, FetchError, LoaderError, TooManyFailures, TransformError
 from asyncio_loader.options import OnError
-from asyncio_loader.order.substitute import substitute_index
+from asyncio_loader.order.substitute import substitute_position
 from asyncio_loader.records import Buffer, Failed, Fetched, ObjectRef, Outcome
 
 __all__ = ["Made", "Recipe", "Ref", "as_ref"]
@@ -46,6 +46,7 @@ class Recipe:
         on_error: what to do about a sample that failed.
         on_void: what to do where the transform returned None: a pipeline's way to say "take another one".
         seed: of the substitutes.
+        order: of the epoch: position → index. Substitutes are samples of it, so that what it leaves out stays out.
     """
 
     refs: Sequence[Ref]
@@ -53,6 +54,7 @@ class Recipe:
     on_error: OnError
     on_void: OnError
     seed: int
+    order: Sequence[int] = field(repr=False)
 
     def make(self, outcome: Outcome) -> Made | Failed:
         """Apply the transform. What it raises is an expected failure, except for a `ConfigError` and its like."""
@@ -84,9 +86,10 @@ class Recipe:
     def _substitute(self, failed: Failed, fetch: Callable[[str], tuple[Buffer, int]]) -> Made | None:
         error = failed.error
         for attempt in range(1, _MAX_SUBSTITUTES + 1):
-            index = substitute_index(
-                len(self.refs), seed=self.seed, epoch=failed.epoch, position=failed.position, attempt=attempt
+            place = substitute_position(
+                len(self.order), seed=self.seed, epoch=failed.epoch, position=failed.position, attempt=attempt
             )
+            index = int(self.order[place])
             made = self.make(_refetch(as_ref(self.refs[index]), index, failed, fetch))
             if isinstance(made, Made):
                 return made

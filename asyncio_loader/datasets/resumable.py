@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.utils.data import get_worker_info
 
+from asyncio_loader.checks import MOST_INT64, whole_number
 from asyncio_loader.datasets.ordered import OrderedRefs
 from asyncio_loader.datasets.position import Position
 from asyncio_loader.datasets.state import check_description, describe_shard, make_state, read_shard, read_state
@@ -28,9 +29,7 @@ class ResumableRefs(OrderedRefs):
 
     def __init__(self, *arguments: Any, batch_size: int, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ConfigError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
-        self.batch_size = batch_size
+        self.batch_size = whole_number("batch_size", batch_size, least=1)
         self.sets_epochs = False
         self._latest = _Latest()
 
@@ -44,9 +43,7 @@ class ResumableRefs(OrderedRefs):
 
         The epoch of a state that was loaded keeps the position to go on from; any other one begins at its first sample.
         """
-        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
-            raise ConfigError(f"epoch must be a whole number of at least 0, not {epoch!r}")
-        self._position.set_epoch(epoch)
+        self._position.set_epoch(whole_number("epoch", epoch, least=0, most=MOST_INT64))
         self.sets_epochs = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -78,7 +75,9 @@ class ResumableRefs(OrderedRefs):
         one iteration (of each worker); the one after it begins at the first sample again.
 
         Where a later epoch was chosen already, the state of one that is over changes nothing: a StatefulDataLoader
-        loads its state only when it begins to iterate, after `set_epoch`.
+        without workers loads its state only when it begins to iterate, after `set_epoch`. With workers none of them
+        knows whether the others are through: a state that was taken at the very end of an epoch, before its loop had
+        ended, gives an empty pass. `of_stateful_dataloader` and `load_state_dict` of the dataset get that right.
 
         Args:
             state: of `state_dict`, here or in a `Loader`; or ``{"epoch": e, "consumed": n}``, n positions of the epoch

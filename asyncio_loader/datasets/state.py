@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from asyncio_loader.checks import MOST_INT64, whole_number
 from asyncio_loader.datasets.position import Position
 from asyncio_loader.datasets.recipe import Ref, as_ref
 from asyncio_loader.datasets.stream import Progress
-from asyncio_loader.errors import StateMismatch
+from asyncio_loader.errors import ConfigError, StateMismatch
 from asyncio_loader.order.shard import Shard
 
 __all__ = [
@@ -181,9 +182,10 @@ def _merge(states: Sequence[Mapping[str, Any]], more_steps: int) -> dict[str, An
 
 def _count(state: Mapping[str, Any], key: str) -> int:
     value = state[key]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise StateMismatch(f"{key} of a state must be a whole number of at least 0, not {value!r}")
-    return value
+    try:
+        return whole_number(f"{key} of a state", value, least=0, most=MOST_INT64)
+    except ConfigError as error:
+        raise StateMismatch(str(error)) from None
 
 
 def _shown(state: object) -> str:

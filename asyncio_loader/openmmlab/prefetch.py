@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
+from asyncio_loader.checks import whole_number
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.position import Position
 from asyncio_loader.datasets.session import Session
@@ -81,8 +82,7 @@ class PrefetchDataset(AsyncIterableDataset):
         Raises:
             ConfigError: an argument is wrong, or the dataset inside has no images, or not one `img_path` per sample.
         """
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ConfigError(f"PrefetchDataset: seed must be a whole number of at least 0, not {seed!r}")
+        seed = whole_number("PrefetchDataset: seed", seed, least=0)
         if not isinstance(shuffle, bool | None):
             raise ConfigError(f"PrefetchDataset: shuffle must be True, False or None, not {shuffle!r}")
         self.dataset = _built(dataset)

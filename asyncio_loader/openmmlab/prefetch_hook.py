@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -174,8 +173,7 @@ def _count_epochs(loop: Any) -> int | None:
     if not isinstance(loop, IterBasedTrainLoop):
         return None
     plan: EpochPlan = loop.dataloader.dataset.plan(loop.dataloader.batch_size or 1)
-    steps_beyond: int = max(0, loop.max_iters - loop.iter - plan.steps_left)
-    return plan.epoch + 1 + math.ceil(steps_beyond / max(1, plan.steps))
+    return plan.epochs_after(loop.max_iters - loop.iter)
 
 
 def _end(dataloader: Any, iterator: Any) -> None:

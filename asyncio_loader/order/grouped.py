@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asyncio_loader.checks import whole_number
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.order.computed import ComputedSequence
 from asyncio_loader.order.permutation import Permutation
@@ -49,12 +50,14 @@ class Grouped:
         if self._flags.ndim != 1 or not len(self._flags) or self._flags.dtype.kind not in "biu":
             what = f"an array of shape {self._flags.shape} and type {self._flags.dtype}"
             raise ConfigError(f"flags must be one whole number per sample, not {what}")
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
         self._flags.setflags(write=False)
-        self.batch_size = batch_size
+        self.batch_size = whole_number("batch_size", batch_size, least=1)
         self.shuffle = shuffle
-        self.seed = seed
+        self.seed = whole_number("seed", seed)
+
+    @property
+    def samples(self) -> int:
+        return len(self._flags)
 
     @property
     def unit(self) -> int | None:
@@ -67,7 +70,7 @@ class Grouped:
     def describe(self) -> dict[str, Any]:
         order = {"order": "grouped", "length": len(self._flags), "batch_size": self.batch_size}
         # Where nothing is shuffled, the seed makes no difference.
-        return {**order, "seed": int(self.seed) if self.shuffle else None, "groups": self._members.digest}
+        return {**order, "seed": self.seed if self.shuffle else None, "groups": self._members.digest}
 
     def digest(self, epoch: int) -> str | None:
         return None

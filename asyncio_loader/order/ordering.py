@@ -23,6 +23,10 @@ class Ordering(Protocol):
     """
 
     @property
+    def samples(self) -> int:
+        """Number of samples that it is made for: indices are 0 … samples - 1."""
+
+    @property
     def unit(self) -> int | None:
         """The batch size that the order is cut for, in samples; None where any will do."""
 
@@ -48,6 +52,10 @@ class Sequential:
 
     def __post_init__(self) -> None:
         _check_length(self.length)
+
+    @property
+    def samples(self) -> int:
+        return self.length
 
     @property
     def unit(self) -> int | None:
@@ -77,6 +85,10 @@ class Shuffled:
 
     def __post_init__(self) -> None:
         _check_length(self.length)
+
+    @property
+    def samples(self) -> int:
+        return self.length
 
     @property
     def unit(self) -> int | None:

@@ -108,6 +108,11 @@ class EpochPlan:
         """
         return self.length if steps >= self.steps_left else self.start + steps * self._stride
 
+    def epochs_after(self, steps: int) -> int:
+        """Epochs that are begun, from epoch 0 on, once each rank took so many steps from `start` on."""
+        steps_beyond = max(0, steps - self.steps_left)
+        return self.epoch + 1 + -(-steps_beyond // max(1, self.steps))
+
     def count(self, shard: Shard) -> int:
         """Number of places of one shard from `start` on, padding included."""
         steps = range(shard.worker, self.steps_left, shard.workers)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asyncio_loader.checks import whole_number
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.order.computed import ComputedSequence
 
@@ -40,10 +41,12 @@ class Weighted:
         if not np.isfinite(self._cumulative[-1]) or self._cumulative[-1] == 0:
             raise ConfigError(f"weights must have a finite sum above 0, not {self._cumulative[-1]}")
         self._cumulative.setflags(write=False)
-        self.length = len(self._cumulative) if length is None else length
-        if self.length < 1:
-            raise ConfigError(f"length must be a number of draws of at least 1, not {length!r}")
-        self.seed = seed
+        self.length = len(self._cumulative) if length is None else whole_number("length", length, least=1)
+        self.seed = whole_number("seed", seed)
+
+    @property
+    def samples(self) -> int:
+        return len(self._cumulative)
 
     @property
     def unit(self) -> int | None:
@@ -53,7 +56,7 @@ class Weighted:
         return _Draws(self._cumulative, self.length, f"{self.seed}:{epoch}")
 
     def describe(self) -> dict[str, Any]:
-        return {"order": "weighted", "length": self.length, "seed": int(self.seed), "weights": self._weights_digest}
+        return {"order": "weighted", "length": self.length, "seed": self.seed, "weights": self._weights_digest}
 
     def digest(self, epoch: int) -> str | None:
         return None

@@ -65,7 +65,8 @@ def build_loader(dataset: CocoDataset, batch_size: int, thread_count: int) -> Lo
 
 def expect_epochs(loader: Loader, schedule: Schedule) -> None:
     """Tell the dataset of a loader how many epochs come: it begins the next one early, and none after the last."""
-    loader.dataset.epochs = schedule.length if schedule.by_epoch else -(-schedule.length // max(1, len(loader)))
+    plan = loader.dataset.plan(loader.batch_size)
+    loader.dataset.epochs = schedule.length if schedule.by_epoch else plan.epochs_after(schedule.length)
 
 
 def check_classes(dataset: CocoDataset, class_count: int) -> None:

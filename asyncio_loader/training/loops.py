@@ -140,6 +140,7 @@ class EndlessBatches:
         self._loader.set_epoch(self._epoch)
         consumed = self._loader.dataset.plan(self._loader.batch_size).consumed_after(steps)
         self._loader.dataset.load_state_dict({"epoch": self._epoch, "consumed": consumed})
+        self._is_placed = True
 
     def _begin(self, epoch: int) -> Iterator[Any]:
         self._epoch = epoch
@@ -163,6 +164,11 @@ class IterationLoop(IterBasedTrainLoop):  # type: ignore[misc]
         """
         if state is not None:
             self.dataloader_iterator.load_state_dict(state)
+        else:
+            self.dataloader_iterator.skip_iter(self._iter)
+        dataset = self.dataloader.dataset
+        # On other ranks, or with other batches, an epoch has another number of steps than before.
+        dataset.epochs = dataset.plan(self.dataloader.batch_size).epochs_after(self._max_iters - self._iter)
 
 
 def _steps_left(loader: EpochLoader) -> int:

@@ -35,7 +35,7 @@ class Drawing(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         if isinstance(self.rng, random.Random):
             return iter(self.rng.sample(range(20), 20))
-        assert isinstance(self.rng, np.random.Generator)
+        assert isinstance(self.rng, np.random.Generator | np.random.RandomState)
         return iter(self.rng.permutation(20).tolist())
 
     def __len__(self) -> int:
@@ -81,6 +81,7 @@ SAMPLERS = [
     RandomSampler(range(20), generator=torch.Generator()),
     WeightedRandomSampler([1.0] * 20, 30),
     Drawing(np.random.default_rng()),
+    Drawing(np.random.RandomState()),
     Drawing(random.Random()),
     Around(RandomSampler(range(20), generator=torch.Generator())),
 ]

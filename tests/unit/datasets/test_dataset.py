@@ -104,9 +104,25 @@ def test_replace_keeps_the_count_and_is_the_same_every_time() -> None:
     assert list(incomplete) == samples
 
 
-def test_the_end_of_an_epoch_leaves_no_thread() -> None:
-    list(dataset())
+def test_a_substitute_is_a_sample_of_the_order() -> None:
+    half = dataset(transform=lambda fetched: number(fetched) if fetched.index % 2 else None, order=list(range(10)))
 
+    assert set(half) <= set(range(1, 10, 2))
+
+
+def test_skip_is_refused_on_several_ranks() -> None:
+    shared = dataset(on_error="skip")
+    shared.set_rank(0, 2)
+
+    with pytest.raises(ConfigError, match=r"on_error='skip' on several ranks: .* say 'replace'"):
+        iter(shared)
+
+
+@pytest.mark.parametrize("epochs", [None, 5])
+def test_the_end_of_an_epoch_leaves_no_thread(epochs: int | None) -> None:
+    stream = iter(dataset(epochs=epochs))
+
+    assert len(list(stream)) == 20
     assert engine_threads() == []
 
 

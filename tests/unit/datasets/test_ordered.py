@@ -11,7 +11,7 @@ from asyncio_loader.datasets.distributed import RankAndWorld
 from asyncio_loader.datasets.ordered import OrderedRefs
 from asyncio_loader.datasets.position import Position
 from asyncio_loader.errors import ConfigError, StateMismatch
-from asyncio_loader.order.ordering import Grouped, Sequential, Shuffled, Weighted
+from asyncio_loader.order.ordering import Grouped, Ordering, Sequential, Shuffled, Weighted
 from asyncio_loader.order.plan import EpochPlan
 
 URIS = [f"m://{n}" for n in range(20)]
@@ -174,10 +174,25 @@ def test_a_pickled_copy_takes_the_rank_along_and_a_group_of_its_own_comes_first(
     assert pickle.loads(pickled)._rank_and_world() == RankAndWorld(0, 3)
 
 
-@pytest.mark.parametrize(("rank", "world"), [(-1, 2), (2, 2), (0, 0)])
-def test_no_rank_is_refused(rank: int, world: int) -> None:
-    with pytest.raises(ConfigError, match=f"rank must be at least 0 and below world_size={world}, not {rank}"):
+@pytest.mark.parametrize(
+    ("rank", "world", "message"),
+    [
+        (-1, 2, "rank must be a whole number of at least 0, not -1"),
+        ("0", 2, "rank must be a whole number of at least 0, not '0'"),
+        (2, 2, "rank must be at least 0 and below world_size=2, not 2"),
+        (0, 0, "world_size must be a whole number of at least 1, not 0"),
+        (0, 2.0, r"world_size must be a whole number of at least 1, not 2\.0"),
+    ],
+)
+def test_no_rank_is_refused(rank: Any, world: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         ordered().set_rank(rank, world)
+
+
+@pytest.mark.parametrize("order", [Weighted([1.0] * 5), Grouped([0] * 200, 2, shuffle=True), Sequential(3)])
+def test_an_order_for_other_samples_is_refused(order: Ordering) -> None:
+    with pytest.raises(ConfigError, match=rf"order is made for {order.samples} samples, and there are \d+ refs"):
+        ordered(order=order)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +201,9 @@ def test_no_rank_is_refused(rank: int, world: int) -> None:
         ({"refs": "s3://bucket/key"}, "refs must be a sequence of URIs, paths or ObjectRef, not str"),
         ({"refs": {"s3://a"}}, "refs must be a sequence of URIs, paths or ObjectRef, not set"),
         ({"refs": []}, "refs is empty"),
-        ({"epochs": 0}, "epochs must be a whole number of at least 1, or None, not 0"),
-        ({"epochs": True}, "epochs must be a whole number of at least 1, or None, not True"),
-        ({"epochs": 1.5}, r"epochs must be a whole number of at least 1, or None, not 1\.5"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
+        ({"epochs": True}, "epochs must be a whole number of at least 1, not True"),
+        ({"epochs": 1.5}, r"epochs must be a whole number of at least 1, not 1\.5"),
         ({"seed": "0"}, "seed must be a whole number, not '0'"),
         ({"seed": True}, "seed must be a whole number, not True"),
         ({"order": Shuffled}, "order must be a sampler or a function, not a class"),

@@ -71,7 +71,7 @@ def number(fetched: Fetched) -> int:
 def part(*numbers: int, identity: str = "", skip: int = 0, missing: bool = False) -> Part:
     """What one epoch consists of: these objects. Of another identity, it stands for something else."""
     refs = [f"memory://{n + 100 * missing}" for n in range(100)]
-    recipe = Recipe(refs=refs, transform=number, on_error="raise", on_void="replace", seed=0)
+    recipe = Recipe(refs=refs, transform=number, on_error="raise", on_void="replace", seed=0, order=range(len(refs)))
     return Part(EpochPlan(order=numbers, batch_size=1), Shard(), skip, recipe, (numbers, identity, skip))
 
 

@@ -17,7 +17,7 @@ URIS = [f"m://{n}" for n in range(10)]
 def recipe(
     transform: Callable[[Fetched], Any] | None = None, on_error: OnError = "raise", on_void: OnError = "replace"
 ) -> Recipe:
-    return Recipe(refs=URIS, transform=transform, on_error=on_error, on_void=on_void, seed=0)
+    return Recipe(refs=URIS, transform=transform, on_error=on_error, on_void=on_void, seed=0, order=range(len(URIS)))
 
 
 def fetched(n: int = 3) -> Fetched:

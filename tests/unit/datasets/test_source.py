@@ -71,7 +71,9 @@ def make_source(
     counters: Counters | None = None,
     **options: Any,
 ) -> SampleSource:
-    recipe = Recipe(refs=["memory://0"], transform=transform, on_error="raise", on_void="replace", seed=0)
+    recipe = Recipe(
+        refs=["memory://0"], transform=transform, on_error="raise", on_void="replace", seed=0, order=range(1)
+    )
     return SampleSource(session, work, recipe=recipe, counters=counters or Counters(), **options)
 
 

@@ -162,7 +162,7 @@ def test_a_state_is_small_whatever_it_describes(ordering: Ordering) -> None:
 
 
 def part(*, length: int = 20, batch_size: int = 2, ranks: int = 1, start: int = 0, shard: Shard, skip: int = 0) -> Part:
-    recipe = Recipe(refs=[""], transform=None, on_error="raise", on_void="replace", seed=0)
+    recipe = Recipe(refs=[""], transform=None, on_error="raise", on_void="replace", seed=0, order=range(1))
     plan = EpochPlan(order=range(length), batch_size=batch_size, ranks=ranks, start=start)
     return Part(plan, shard, skip, recipe, identity=())
 

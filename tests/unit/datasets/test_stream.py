@@ -20,7 +20,9 @@ ALL = Shard()
 
 
 def part(length: int = 10, *, shard: Shard = ALL, skip: int = 0, on_error: OnError = "raise", **options: Any) -> Part:
-    recipe = Recipe(refs=["m://0"] * length, transform=None, on_error=on_error, on_void="replace", seed=0)
+    recipe = Recipe(
+        refs=["m://0"] * length, transform=None, on_error=on_error, on_void="replace", seed=0, order=range(length)
+    )
     plan = EpochPlan(**{"order": range(length), "batch_size": 2, **options})
     return Part(plan, shard, skip, recipe, identity=())
 

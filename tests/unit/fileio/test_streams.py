@@ -32,14 +32,6 @@ PART_BYTES = 100_000
 DATA = bytes(range(256)) * 1500
 
 
-@pytest.fixture
-def ctrl_c_raises() -> Iterator[None]:
-    """Python's own handler, also where the parent ignores SIGINT (as a shell does for a job in the background)."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 class DirectRunner:
     """Runs what never waits, in the thread of the test."""
 

@@ -229,6 +229,16 @@ def test_a_run_by_iterations_goes_on_at_its_position_whatever_the_batch_size_is_
     assert runner.batches == runner.loader.loaded == expected[batch_size]
 
 
+@pytest.mark.parametrize(("batch_size", "epochs"), [(1, 6), (2, 8), (4, 9)])
+def test_a_run_by_iterations_knows_how_many_epochs_are_left_with_batches_of_this_size(
+    batch_size: int, epochs: int
+) -> None:
+    # Two samples of epoch 3 are left, an epoch has six, and eleven steps are to come.
+    runner = by_iterations({"epoch": 3, "consumed": 4}, iteration=9, max_iters=20, batch_size=batch_size)
+
+    assert runner.loader.dataset.epochs == epochs
+
+
 def test_a_run_by_iterations_goes_on_behind_the_end_of_an_epoch() -> None:
     runner = by_iterations({"epoch": 3, "consumed": SAMPLES}, iteration=12, max_iters=13)
 

@@ -66,6 +66,7 @@ def test_every_setting_is_measured_and_told(
     assert f"written to {document} and {document.with_suffix('.png')}" in said.out
 
 
+@pytest.mark.usefixtures("ctrl_c_raises")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_tells_what_was_measured(
     tune: Callable[..., tuple[int, Path]],
