@@ -1,7 +1,8 @@
 """What nobody can beat: a bare protocol for GETs, and decoding from RAM for loaders.
 
-The protocol signs by itself and takes every body straight into its final buffer; it has no pool, no timeout, no retry,
-and believes whatever the server says. What a client costs beyond it is the price of being one.
+The protocol signs by itself and takes every answer, head and body, into a buffer that is there, with as few reads
+as the kernel allows; it has no pool of connections, no timeout, no retry, and hands nothing on. What a client costs
+beyond it is the price of being one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from bench.peers.tasks import BUCKET, REGION, GetTask, LoadTask
 
 __all__ = ["decode", "get"]
 
-# The first read takes a head and the beginning of a body, which is copied: little more than the head, then.
 _HEAD_BYTES = 1024
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _BATCHES_AHEAD = 4
@@ -63,15 +63,20 @@ async def _get(task: GetTask) -> Cost:
     loop = asyncio.get_running_loop()
     context = ssl.create_default_context(cafile=task.ca_bundle) if is_tls else None
     sign = _Signer(f"{host}:{port}")
+    free: list[bytearray] = []
     protocols = []
-    for _ in range(task.in_flight):
-        _, protocol = await loop.create_connection(lambda: _Protocol(sign, task), host, port, ssl=context)
-        protocols.append(protocol)
-    await _run(protocols, task.warm_gets)
-    with cost_of() as cost:
-        await _run(protocols, task.gets)
-    for protocol in protocols:
-        protocol.transport.close()
+    try:
+        for _ in range(task.in_flight):
+            _, protocol = await loop.create_connection(lambda: _Protocol(sign, task, free), host, port, ssl=context)
+            protocols.append(protocol)
+        await _run(protocols, task.warm_gets)
+        with cost_of() as cost:
+            await _run(protocols, task.gets)
+    finally:
+        for protocol in protocols:
+            protocol.transport.abort()
+        # The transports end in the loop's next turn.
+        await asyncio.sleep(0)
     return cost
 
 
@@ -122,18 +127,21 @@ class _Signer:
 
 
 class _Protocol(asyncio.BufferedProtocol):
-    """One connection: a request, its head into a small buffer, its body into one of its size, the next request."""
+    """One connection: a request, its answer into a buffer, the next request.
+
+    Answers share the buffers, and the one left last is taken next: the cache of the processor still holds it.
+    """
 
     transport: asyncio.Transport
 
-    def __init__(self, sign: _Signer, task: GetTask) -> None:
+    def __init__(self, sign: _Signer, task: GetTask, free: list[bytearray]) -> None:
         self._sign = sign
         self._task = task
-        self._head = bytearray(_HEAD_BYTES)
-        self._head_view = memoryview(self._head)
-        self._head_filled = 0
-        self._body: memoryview | None = None
-        self._body_filled = 0
+        self._free = free
+        self._answer: bytearray | None = None
+        self._filled = 0
+        # Bytes of the answer, once its head is there.
+        self._length = 0
         self._numbers: Iterator[int] = iter(())
         self._left: Iterator[int] = iter(())
         self._done: asyncio.Future[None]
@@ -151,44 +159,40 @@ class _Protocol(asyncio.BufferedProtocol):
             self._done.set_exception(exc or ConnectionError("the server has closed a connection"))
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if self._body is None:
-            return self._head_view[self._head_filled :]
-        return self._body[self._body_filled :]
+        if self._answer is None:
+            # A read that fills its buffer is followed by another, in vain: this one is longer than any answer.
+            self._answer = self._free.pop() if self._free else bytearray(_HEAD_BYTES + self._task.size_bytes + 1)
+        return memoryview(self._answer)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._body is None:
-            self._head_filled += nbytes
-            self._read_head()
-        else:
-            self._body_filled += nbytes
-        if self._body is not None and self._body_filled == len(self._body):
-            self._end()
+        answer = self._answer
+        assert answer is not None
+        self._filled += nbytes
+        if not self._length:
+            self._read_head(answer)
+        if self._filled == self._length:
+            self._free.append(answer)
+            self._answer, self._filled, self._length = None, 0, 0
+            if next(self._left) == 0:
+                self._done.set_result(None)
+            else:
+                self._send()
 
-    def _read_head(self) -> None:
-        end = self._head.find(b"\r\n\r\n", 0, self._head_filled)
+    def _read_head(self, answer: bytearray) -> None:
+        end = answer.find(b"\r\n\r\n", 0, min(self._filled, _HEAD_BYTES))
         if end < 0:
-            if self._head_filled == _HEAD_BYTES:
+            if self._filled >= _HEAD_BYTES:
                 raise ValueError("a head of more than a kilobyte")
             return
-        head = self._head[:end].lower()
+        head = answer[:end].lower()
         if not head.startswith(b"http/1.1 200 "):
             raise ValueError(f"the server said {bytes(head[:40])!r}")
         start = head.index(b"\ncontent-length:") + 16
         stop = head.find(b"\r", start)
-        length = int(head[start : stop if stop >= 0 else end])
-        self._body = memoryview(bytearray(length))
-        self._body_filled = self._head_filled - end - 4
-        self._body[: self._body_filled] = self._head_view[end + 4 : self._head_filled]
-
-    def _end(self) -> None:
-        assert self._body is not None
-        if len(self._body) != self._task.size_bytes:
-            raise ValueError(f"a body of {len(self._body)} bytes in place of {self._task.size_bytes}")
-        self._body, self._head_filled = None, 0
-        if next(self._left) == 0:
-            self._done.set_result(None)
-        else:
-            self._send()
+        size_bytes = int(head[start : stop if stop >= 0 else end])
+        if size_bytes != self._task.size_bytes:
+            raise ValueError(f"a body of {size_bytes} bytes in place of {self._task.size_bytes}")
+        self._length = end + 4 + size_bytes
 
     def _send(self) -> None:
         number = next(self._numbers, None)
