@@ -60,7 +60,8 @@ class RetryPolicy:
         connect_timeout_s: seconds for DNS, TCP and TLS together. 5: a healthy connection takes less than 0.1.
         first_byte_timeout_s: seconds from the request to the response head. 30: S3 answers in 0.01–0.2; beyond
             that a second try on another connection is likely to be faster.
-        stall_timeout_s: seconds without a new byte of the body. 30, for the same reason.
+        stall_timeout_s: seconds without a new byte of the body; 30, for the same reason. A body that comes at less than
+            1 KB/s on average is cut, too, once it has lasted that long.
     """
 
     max_attempts: int = 10
@@ -170,6 +171,8 @@ class S3Options:
             _require(value is None or (isinstance(value, str) and value != ""), self, name, "a non-empty string")
         if self.endpoint_url is not None:
             ok = self.endpoint_url.startswith(("http://", "https://"))
+            if "@" in self.endpoint_url:
+                raise ConfigError("S3Options.endpoint_url must hold no user and no password, nor an @ at all")
             _require(ok, self, "endpoint_url", "a URL that starts with http:// or https://")
         _require(isinstance(self.anonymous, bool), self, "anonymous", "True or False")
         _require(self.addressing in get_args(Addressing), self, "addressing", f"one of {get_args(Addressing)}")

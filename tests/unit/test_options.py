@@ -68,3 +68,10 @@ def test_a_dataset_takes_them_so() -> None:
     dataset = AsyncIterableDataset(["memory://a"], options={"window_items": 7})
 
     assert dataset.options == FetchOptions(window_items=7)
+
+
+def test_an_endpoint_with_a_password_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigError, match=r"S3Options\.endpoint_url must hold no user and no password") as caught:
+        S3Options(endpoint_url="http://user:sekret@127.0.0.1:x")
+
+    assert "sekret" not in str(caught.value)

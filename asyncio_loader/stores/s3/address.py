@@ -131,6 +131,9 @@ class Endpoint:
     @classmethod
     def parse(cls, url: str, addressing: Addressing, *, source: str) -> Endpoint:
         """Read an endpoint URL; `source` says in errors where it stood."""
+        if "@" in url:
+            # Before the URL is in any message: it may well hold a password.
+            raise ConfigError(f"{source}: an endpoint is https://host[:port][/path], without user and password")
         try:
             parts = URL(url)
             host = parts.host_port_subcomponent
@@ -138,13 +141,21 @@ class Endpoint:
             raise ConfigError(f"{source}: {url!r} is no URL: {error}") from None
         if parts.scheme not in ("http", "https") or not host:
             raise ConfigError(f"{source}: {url!r} must look like https://host[:port]")
-        if parts.raw_user or parts.raw_password or parts.raw_query_string or parts.raw_fragment:
-            raise ConfigError(f"{source}: an endpoint is https://host[:port][/path], without user, query and fragment")
+        if parts.raw_query_string or parts.raw_fragment:
+            raise ConfigError(f"{source}: an endpoint is https://host[:port][/path], without query and fragment")
         if addressing == "virtual" and _is_ip(parts.raw_host or ""):
             raise ConfigError(f"{source}: {host} is an address: no bucket can stand before it (addressing='path')")
         base = parts.raw_path.rstrip("/")
         is_aws = (parts.raw_host or "").endswith(_AWS_HOSTS)
         return cls(f"{parts.scheme}://{host}{base}", parts.scheme, host, base, addressing, is_aws)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server is on this machine, by its name or address."""
+        name = URL(self.url).raw_host or ""
+        if _is_ip(name):
+            return ip_address(name).is_loopback
+        return name == "localhost" or name.endswith(".localhost")
 
     def locate(self, uri: str) -> Address:
         """Where the object is.

@@ -19,7 +19,10 @@ from yarl import URL
 from asyncio_loader.errors import ConnectionLost, FetchError, LoaderError, ServerFault, ShortRead
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
+from asyncio_loader.stores.s3.http1 import check_headers
 from asyncio_loader.stores.s3.transport import (
+    DNS_TTL_S,
+    KEEP_ALIVE_S,
     Answer,
     Request,
     TransportError,
@@ -34,12 +37,6 @@ __all__ = ["AiohttpTransport", "PhaseClock"]
 
 # At most twice this and one receive lie in a connection before its body is asked for, that is before `admit` lets it.
 _READ_BUFFER_BYTES = 64 * 1024
-
-# Long enough for the pauses between bursts of GETs; S3 itself closes an idle connection after some 20 s.
-_KEEP_ALIVE_S = 15.0
-
-# S3 changes the addresses behind its names within seconds to spread the load: a minute would stick to the slow ones.
-_DNS_TTL_S = 10
 
 # A step of a body that is sent: large enough that the loop turns some thousand times per gigabyte.
 _STEP_BYTES = 256 * 1024
@@ -154,6 +151,7 @@ class AiohttpTransport:
         """See `Transport`."""
         if self._session.closed:
             raise closed()
+        check_headers(request.headers)
         address = request.address
         # Encoded already: yarl and the server shall see what was signed.
         url = URL(f"{address.scheme}://{address.host}{request.target}", encoded=True)
@@ -259,8 +257,8 @@ def _open_session(tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
     """
     connector = _Connector(
         limit=0,
-        ttl_dns_cache=_DNS_TTL_S,
-        keepalive_timeout=_KEEP_ALIVE_S,
+        ttl_dns_cache=int(DNS_TTL_S),
+        keepalive_timeout=KEEP_ALIVE_S,
         ssl=tls if tls is not None else True,
     )
     session = aiohttp.ClientSession(

@@ -16,6 +16,8 @@ from asyncio_loader.stores.s3.connection import SCRATCH_BYTES, Connection, Stale
 from asyncio_loader.stores.s3.http1 import render_request
 from asyncio_loader.stores.s3.tls import ResumingContext
 from asyncio_loader.stores.s3.transport import (
+    DNS_TTL_S,
+    KEEP_ALIVE_S,
     Answer,
     Request,
     TransportError,
@@ -28,15 +30,9 @@ from asyncio_loader.stores.s3.transport import (
 
 __all__ = ["Http1Transport"]
 
-# Long enough for the pauses between bursts of GETs; S3 itself closes an idle connection after some 20 s.
-_KEEP_ALIVE_S = 15.0
-
 # A connection that is older is not used again, so that new addresses of a server get their share. It costs a handshake,
 # some 1 ms with TLS, every two minutes.
 _OLDEST_S = 120.0
-
-# S3 changes the addresses behind its names within seconds to spread the load: a minute would stick to the slow ones.
-_DNS_TTL_S = 10.0
 
 # An address that could not be reached is the last choice for so long.
 _BAD_ADDRESS_S = 30.0
@@ -175,7 +171,7 @@ class Pool:
             if connection.is_closed:
                 continue
             now_s = self._loop.time()
-            if now_s - connection.idle_since_s < _KEEP_ALIVE_S and now_s - connection.born_s < _OLDEST_S:
+            if now_s - connection.idle_since_s < KEEP_ALIVE_S and now_s - connection.born_s < _OLDEST_S:
                 return connection
             connection.abort()
         return None
@@ -252,7 +248,7 @@ class Pool:
             return
         self._idle.append(connection)
         if self._reaper is None:
-            self._reaper = self._loop.call_later(_KEEP_ALIVE_S, self._reap)
+            self._reaper = self._loop.call_later(KEEP_ALIVE_S, self._reap)
 
     async def _connect(self, limit: asyncio.Timeout) -> Connection:
         try:
@@ -313,13 +309,13 @@ class Pool:
         now_s = self._loop.time() + 0.001
         kept = []
         for connection in self._idle:
-            if connection.is_closed or connection.idle_since_s + _KEEP_ALIVE_S <= now_s:
+            if connection.is_closed or connection.idle_since_s + KEEP_ALIVE_S <= now_s:
                 connection.abort()
             else:
                 kept.append(connection)
         self._idle = kept
         if kept:
-            self._reaper = self._loop.call_at(kept[0].idle_since_s + _KEEP_ALIVE_S, self._reap)
+            self._reaper = self._loop.call_at(kept[0].idle_since_s + KEEP_ALIVE_S, self._reap)
 
     def _error_of(self, error: OSError) -> TransportError:
         endpoint = self.endpoint
@@ -394,7 +390,7 @@ class _Addresses:
             raise OSError(f"{host} has no address")
         self._found = found
         now_s = self._loop.time()
-        self._expires_s = now_s + _DNS_TTL_S
+        self._expires_s = now_s + DNS_TTL_S
         self._bad_until_s = {name: until_s for name, until_s in self._bad_until_s.items() if until_s > now_s}
 
 

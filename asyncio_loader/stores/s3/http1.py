@@ -23,6 +23,7 @@ __all__ = [
     "Head",
     "Headers",
     "HttpViolation",
+    "check_headers",
     "parse_head",
     "render_request",
 ]
@@ -291,6 +292,11 @@ def render_request(method: str, target: str, headers: Mapping[str, str]) -> byte
     if _REQUEST.fullmatch(text) is None or text.count("\n") != len(headers) + 2:
         raise ConfigError(_fault_of(target, headers))
     return text.encode("ascii")
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse what `render_request` would refuse, for a client that renders by itself. Raises ConfigError."""
+    render_request("GET", "/", headers)
 
 
 def _fault_of(target: str, headers: Mapping[str, str]) -> str:

@@ -13,6 +13,9 @@ __all__ = ["Route", "Routes"]
 
 _LOG = logging.getLogger(__name__)
 
+# What the log has told of: every epoch of a dataset begins with new routes.
+_told: set[tuple[str, str]] = set()
+
 # "us-gov-west-1", "ap-southeast-4"; and what MinIO and others let one choose. It goes into a host name and a signature.
 _REGION = re.compile(r"[a-z0-9][a-z0-9\-]{1,40}")
 
@@ -74,6 +77,9 @@ class Routes:
         if route.host is not None or self._of_bucket.get(bucket) == route:
             return
         self._of_bucket[bucket] = route
+        if (bucket, route.region) in _told:
+            return
+        _told.add((bucket, route.region))
         _LOG.warning(
             "s3://%s is in region %r, not in %r, which costs a request in vain: set S3Options.region_name (AWS_REGION,"
             " or the profile's region)",

@@ -99,14 +99,17 @@ def _aws_url(session: Session, region: str) -> str:
 
 
 def _proxy_of(endpoint: Endpoint) -> str | None:
-    """By the variables that curl and botocore look at: ``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``, in any case."""
+    """By the variables that curl and botocore look at: ``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``, in any case.
+
+    Never for this very machine, which no proxy leads to.
+    """
     proxies = getproxies()
     proxy = proxies.get(endpoint.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(endpoint.host):
+    if not proxy or endpoint.is_loopback or proxy_bypass(endpoint.host):
         return None
     if "://" not in proxy:
         return f"http://{proxy}"
-    scheme = proxy.partition("://")[0]
+    scheme = proxy.partition("://")[0].lower()
     if scheme not in ("http", "https"):
         raise ConfigError(
             f"the environment names a proxy of scheme {scheme!r} for {endpoint.url}, and only http and https are"

@@ -12,6 +12,8 @@ from asyncio_loader.records import Buffer
 from asyncio_loader.stores.s3.address import Address
 
 __all__ = [
+    "DNS_TTL_S",
+    "KEEP_ALIVE_S",
     "Answer",
     "Place",
     "Request",
@@ -23,6 +25,13 @@ __all__ = [
     "unresolved",
     "untrusted",
 ]
+
+KEEP_ALIVE_S = 15.0
+"""How long an idle connection is kept: long enough for the pauses between bursts of GETs; S3 itself closes it after
+some 20 s."""
+
+DNS_TTL_S = 10.0
+"""How long addresses are good: S3 changes those behind its names within seconds to spread the load."""
 
 Place: TypeAlias = Callable[[int], memoryview | None]
 """Asked once for the place of a body of so many bytes, before any of it is read; None: it has to wait.

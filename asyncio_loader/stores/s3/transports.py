@@ -14,6 +14,9 @@ __all__ = ["Transports"]
 
 _LOG = logging.getLogger(__name__)
 
+# Endpoints that the log has told of: every epoch of a dataset opens its transports anew.
+_told: set[str] = set()
+
 
 class Transports:
     """The clients of one site, on one loop; each is made when it is first needed.
@@ -34,8 +37,9 @@ class Transports:
         self._timeouts = timeouts
         self._writing: Transport | None = None
         self._is_ours = options.transport == "http1" and site.proxy is None
-        if options.transport == "http1" and site.proxy is not None:
-            _LOG.info(
+        if options.transport == "http1" and site.proxy is not None and site.endpoint.url not in _told:
+            _told.add(site.endpoint.url)
+            _LOG.warning(
                 "GETs go through aiohttp, at a multiple of the CPU time: the environment names a proxy for %s, which"
                 " our own client does not use (NO_PROXY names exceptions)",
                 site.endpoint.url,

@@ -128,13 +128,14 @@ def test_the_host_header_has_a_port_where_it_is_not_the_schemes(url: str, host: 
 
 
 @pytest.mark.parametrize(
-    "url", ["http://", "ftp://host", "http://user:pass@host", "http://host?a=b", "http://host#f", "http://host:port"]
+    "url",
+    ["http://", "ftp://host", "http://user:sekret@host", "http://user:sekret@host:x", "http://host?a=b", "http://host#f"],
 )
 def test_an_endpoint_that_is_none_is_refused_by_the_name_of_its_source(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"^S3Options\.endpoint_url: ") as caught:
+    with pytest.raises(ConfigError, match=r"^S3Options\.endpoint_url") as caught:
         _endpoint(url)
 
-    assert "pass" not in str(caught.value)
+    assert "sekret" not in str(caught.value)
 
 
 def test_a_bucket_cannot_stand_before_an_address() -> None:

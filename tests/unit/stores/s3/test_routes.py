@@ -24,6 +24,11 @@ THERE = "bucket.s3.eu-west-1.amazonaws.com"
 REDIRECT_IN_REGION = b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region></Error>"
 
 
+@pytest.fixture(autouse=True)
+def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncio_loader.stores.s3.routes._told", set())
+
+
 class _Answer:
     """See `Answer`."""
 

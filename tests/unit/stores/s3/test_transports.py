@@ -11,6 +11,7 @@ import pytest
 
 from asyncio_loader.errors import ConfigError, FetchError
 from asyncio_loader.options import RetryPolicy, S3Options
+from asyncio_loader.stores.s3.address import Endpoint
 from asyncio_loader.stores.s3.aiohttp_transport import AiohttpTransport
 from asyncio_loader.stores.s3.connections import Http1Transport
 from asyncio_loader.stores.s3.site import resolve_site
@@ -62,13 +63,16 @@ async def test_nothing_is_made_that_is_not_used() -> None:
 async def test_behind_a_proxy_aiohttp_reads_and_says_so_once(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="asyncio_loader")
+    monkeypatch.setattr("asyncio_loader.stores.s3.transports._told", set())
     monkeypatch.setenv(name, "http://user:secret@proxy.invalid:3128")
+    # As for every epoch of a dataset.
+    _transports()
     transports = _transports()
 
     assert isinstance(transports.reading, AiohttpTransport)
     assert transports.reading is transports.writing
     await transports.aclose()
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert [record.getMessage() for record in caplog.records] == [
         "GETs go through aiohttp, at a multiple of the CPU time: the environment names a proxy for http://s3.invalid,"
         " which our own client does not use (NO_PROXY names exceptions)"
@@ -80,6 +84,11 @@ async def test_behind_a_proxy_aiohttp_reads_and_says_so_once(
     [
         ("https://s3.test", {"HTTPS_PROXY": "http://p:1"}, "http://p:1"),
         ("https://s3.test", {"HTTPS_PROXY": "p:1"}, "http://p:1"),
+        ("https://s3.test", {"HTTPS_PROXY": "HTTP://p:1"}, "HTTP://p:1"),
+        ("http://127.0.0.1:9000", {"HTTP_PROXY": "http://p:1"}, None),
+        ("http://[::1]:9000", {"HTTP_PROXY": "http://p:1"}, None),
+        ("http://localhost:9000", {"HTTP_PROXY": "http://p:1"}, None),
+        ("http://10.0.0.1:9000", {"HTTP_PROXY": "http://p:1"}, "http://p:1"),
         ("https://s3.test", {"HTTP_PROXY": "http://p:1"}, None),
         ("http://s3.test", {"HTTPS_PROXY": "http://p:1"}, None),
         ("http://s3.test", {"HTTP_PROXY": ""}, None),
@@ -162,6 +171,8 @@ async def test_gets_go_through_the_proxy_with_their_signature(
 
     async with _proxying() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        # The server shall count as one far away.
+        monkeypatch.setattr(Endpoint, "is_loopback", False)
         store = S3Store()
         # rclone verifies the signature.
         data = await store.get("s3://behind-a-proxy/a b+c.jpg")

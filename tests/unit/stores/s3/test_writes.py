@@ -198,3 +198,17 @@ async def test_a_key_that_is_too_long_is_refused_before_the_request(wire: Wire, 
 
     with pytest.raises(ConfigError, match=r"the key has 1025 bytes of UTF-8, S3 takes no more than 1024"):
         await getattr(store, method)(uri, *([b""] if method == "put" else []))
+
+
+async def test_a_header_that_cannot_be_sent_is_an_error_of_the_configuration(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As out of a file of variables with the line ends of another system.
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "sekret\r")
+    store = wire.store("http://127.0.0.1:1", anonymous=False)
+
+    with pytest.raises(ConfigError, match="cannot be sent") as caught:
+        await store.put(URI, b"data")
+
+    assert "sekret" not in str(caught.value)
