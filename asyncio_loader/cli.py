@@ -21,7 +21,7 @@ from asyncio_loader import __version__
 from asyncio_loader.errors import ConfigError, LoaderError
 from asyncio_loader.tuning.arguments import add_arguments as add_tune_arguments
 
-__all__ = ["main"]
+__all__ = ["main", "tune_parser"]
 
 _OK, _FAILED, _BAD_USAGE = 0, 1, 2
 # What shells say of a process that a signal ended: 128 and the signal's number.
@@ -37,8 +37,12 @@ _LAST_ACTS_S = 3.0
 _EXTRAS = {"mmengine": "train", "torchvision": "train", "pycocotools": "train", "rich": "train", "moto": "demo"}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; `argv=None`: the process's own.
+def main(argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        argv: without the program; None: the process's own.
+        parser: that of one command which is a program of its own; None: ``asyncio-loader`` with all its commands.
 
     Returns:
         Exit code: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted, 143 terminated (SIGTERM unwinds all
@@ -46,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         is one line on standard error (and a traceback with ``--debug``), and so is what the file system refuses; an
         error it does not expect keeps its traceback, because it is a bug.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = (parser or _parser()).parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         with _terminable(), _InterruptDeadline() as deadline:
@@ -144,16 +148,28 @@ def _line(text: str) -> str:
     return f"asyncio-loader: {text}" if _rank() == "0" else f"asyncio-loader: rank {_rank()}: {text}"
 
 
+def tune_parser(prog: str) -> argparse.ArgumentParser:
+    """The parser of a program that is ``asyncio-loader tune`` by another name, for `main`."""
+    parser = argparse.ArgumentParser(prog=prog, parents=[_common()], description=_TUNE)
+    _add_tune(parser)
+    return parser
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="asyncio-loader", description="Train vision models straight from S3.")
     parser.add_argument("--version", action="version", version=f"asyncio-loader {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    common = _common()
     _add_demo(commands.add_parser("demo", parents=[common], help=_DEMO, description=_DEMO))
     _add_train(commands.add_parser("train", parents=[common], help=_TRAIN, description=_TRAIN))
     _add_tune(commands.add_parser("tune", parents=[common], help=_TUNE, description=_TUNE))
     _add_convert(commands.add_parser("convert", parents=[common], help=_CONVERT, description=_CONVERT))
+    return parser
+
+
+def _common() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

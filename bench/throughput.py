@@ -12,7 +12,7 @@ if __name__ == "__main__":
     # In place of this file's own directory, which the interpreter puts there: the checkout's package, not another one.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from asyncio_loader.cli import main
+from asyncio_loader.cli import main, tune_parser
 
 if __name__ == "__main__":
-    sys.exit(main(["tune", *sys.argv[1:]]))
+    sys.exit(main(parser=tune_parser("python bench/throughput.py")))

@@ -10,12 +10,13 @@ from asyncio_loader.errors import ConfigError
 
 __all__ = ["EPILOG", "add_arguments", "check_arguments"]
 
+# argparse puts in the program: a percent sign would be written as two.
 EPILOG = """\
 examples:
-  asyncio-loader tune                                          a simulated S3 on this machine, to see what it does
-  asyncio-loader tune s3://bucket/coco/train2017/              fetching alone
-  asyncio-loader tune s3://bucket/coco/train2017/ --decode     as training sees it, decoded in threads
-  asyncio-loader tune s3://bucket/x/ --endpoint-url http://minio:9000 --concurrency 32,64,128,256,512
+  %(prog)s                                          a simulated S3 on this machine, to see what it does
+  %(prog)s s3://bucket/coco/train2017/              fetching alone
+  %(prog)s s3://bucket/coco/train2017/ --decode     as training sees it, decoded in threads
+  %(prog)s s3://bucket/x/ --endpoint-url http://minio:9000 --concurrency 32,64,128,256,512
 
 Each concurrency is measured in a process of its own: first a warm-up that opens the connections, then --seconds of
 steady state. It reads, and writes nothing to the bucket; 5 settings of 5 s at 1 GB/s are 30 GB that leave it.

@@ -50,3 +50,11 @@ def test_bad_numbers_are_bad_usage(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "'many' is not a whole number of at least 1" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_its_help_names_the_script(tmp_path: Path) -> None:
+    done = run(tmp_path, "--help")
+
+    assert done.stdout.startswith("usage: python bench/throughput.py [URI] [options]")
+    assert "\n  python bench/throughput.py s3://bucket/coco/train2017/ --decode" in done.stdout
+    assert "asyncio-loader" not in done.stdout
