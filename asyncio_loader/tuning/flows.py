@@ -38,10 +38,14 @@ class Flow(Protocol):
 
     Attributes:
         latencies_s: of all GETs so far that are in a reading, in seconds.
+        is_complete: whether everybody who fetches is in a reading by now.
     """
 
     @property
     def latencies_s(self) -> Sequence[float]: ...
+
+    @property
+    def is_complete(self) -> bool: ...
 
     def counts(self) -> Generator[int, None, None]:
         """How many samples have come with each step. Closing it ends the fetching."""
@@ -114,6 +118,8 @@ class _TimedDecode:
 class _PlainFlow:
     """One process, and a consumer that does nothing."""
 
+    is_complete = True
+
     def __init__(self, dataset: AsyncIterableDataset, gauge: Gauge) -> None:
         self._dataset = dataset
         self.latencies_s: Sequence[float] = gauge.store.latencies_s
@@ -127,6 +133,8 @@ class _PlainFlow:
 
 class _ThreadFlow:
     """A `Loader`: threads decode."""
+
+    is_complete = True
 
     def __init__(self, dataset: AsyncIterableDataset, gauge: Gauge) -> None:
         self._loader = Loader(dataset, BATCH, threads=gauge.threads)
@@ -189,6 +197,7 @@ class _WorkerFlow:
 
     def __init__(self, dataset: _Reporting, workers: int) -> None:
         self._loader: DataLoader[Any] = DataLoader(dataset, batch_size=None, num_workers=workers)
+        self._workers = workers
         self._latest: dict[int, Reading] = {}
         self._gauge = Gauge(dataset.store, dataset.dataset.counters)
         self.latencies_s = array("d")
@@ -198,6 +207,10 @@ class _WorkerFlow:
             self.latencies_s.extend(report.latencies_s)
             self._latest[report.worker] = report.reading
             yield len(batch)
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self._latest) == self._workers
 
     def read(self) -> Reading:
         """The sum of each worker's latest report; CPU time and memory with this process's own."""

@@ -19,7 +19,7 @@ __all__ = ["Gauge", "Reading", "measurement_between", "peak_rss_bytes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Figures since the process began; they add up over processes.
+    """Figures since the process began, times since its `Gauge` did; they add up over processes.
 
     Attributes:
         gets: see `LoaderStats`, as the next two.
@@ -65,13 +65,12 @@ class Gauge:
         self.counters = counters
         self.threads = threads
         self.busy_s = array("d")
-        self._read_to = 0
+        self._made_s = time.perf_counter()
 
     def read(self) -> Reading:
         """The figures now. In the thread that iterates, between two samples."""
         counters = self.counters
-        now_s = time.perf_counter()
-        consumer_s = now_s * max(1, self.threads)
+        consumer_s = (time.perf_counter() - self._made_s) * max(1, self.threads)
         return Reading(
             gets=counters.gets,
             retries=counters.retries,

@@ -15,7 +15,8 @@ from asyncio_loader.tuning.measurement import Measurement
 __all__ = ["Progress", "measure"]
 
 # The warm-up is over when the connections are open and the rate has settled: two samples for each GET in flight, and a
-# second, or as long as is measured if that is less. A store that is too slow for it is measured as it is.
+# second, or as long as is measured if that is less. A store that is too slow for it is measured as it is, once every
+# worker has delivered: all that one had done before its first report would count as done in the steady state.
 _WARM_SAMPLES = 2
 _WARM_S = 1.0
 _WARM_AT_MOST_S = 15.0
@@ -63,7 +64,8 @@ def measure(
     warm_s = min(_WARM_S, seconds)
 
     def is_warm(samples: int, elapsed_s: float) -> bool:
-        return elapsed_s >= warm_s and (samples >= enough or elapsed_s >= _WARM_AT_MOST_S)
+        is_enough = elapsed_s >= warm_s and (samples >= enough or elapsed_s >= _WARM_AT_MOST_S)
+        return is_enough and flow.is_complete
 
     with closing(flow.counts()) as counts:
         _count(counts, is_warm, lambda elapsed_s, samples: tell(Progress(False, elapsed_s, samples)), clock)

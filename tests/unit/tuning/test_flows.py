@@ -57,6 +57,19 @@ def test_workers_tell_their_figures(photos: Task) -> None:
     assert after.peak_rss_bytes > before.peak_rss_bytes
 
 
+def test_a_reading_is_complete_once_every_worker_has_told(photos: Task) -> None:
+    flow = open_flow(dataclasses.replace(photos, workers=2))
+    complete = []
+    with closing(flow.counts()) as counts:
+        for _ in range(2):
+            next(counts)
+            complete.append(flow.is_complete)
+
+    assert complete == [False, True]
+    # Each worker's clock began with it, not with the machine.
+    assert flow.read().consumer_s < 60
+
+
 def test_a_launchers_environment_does_not_divide_what_is_measured(
     photos: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

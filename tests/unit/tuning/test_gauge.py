@@ -10,28 +10,42 @@ from asyncio_loader.tuning.timed_store import TimedStore
 
 
 class Time:
-    def __init__(self, now_s: float, cpu_s: float) -> None:
-        self.perf_counter = lambda: now_s
-        self.process_time = lambda: cpu_s
+    def __init__(self) -> None:
+        self.now_s = 5000.0
+        self.cpu_s = 9.0
+
+    def perf_counter(self) -> float:
+        return self.now_s
+
+    def process_time(self) -> float:
+        return self.cpu_s
 
 
-def test_without_threads_the_waiting_is_that_of_who_iterates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gauge, "time", Time(100.0, 9.0))
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    clock = Time()
+    monkeypatch.setattr(gauge, "time", clock)
+    return clock
+
+
+def test_without_threads_the_waiting_is_that_of_who_iterates(clock: Time) -> None:
     store, counters = TimedStore(MemoryStore()), Counters()
     store.latencies_s.extend([1.0, 2.0])
     counters.gets, counters.retries, counters.bytes_fetched, counters.wait_s = 5, 1, 400, 30.0
 
-    reading = Gauge(store, counters).read()
+    tested = Gauge(store, counters)
+    clock.now_s += 100.0
+    reading = tested.read()
 
     assert (reading.gets, reading.retries, reading.bytes_fetched, reading.latencies) == (5, 1, 400, 2)
     assert (reading.consumer_s, reading.wait_s, reading.cpu_s) == (100.0, 30.0, 9.0)
     assert reading.peak_rss_bytes > 0
 
 
-def test_threads_wait_when_they_do_not_decode(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gauge, "time", Time(100.0, 9.0))
+def test_threads_wait_when_they_do_not_decode(clock: Time) -> None:
     tested = Gauge(TimedStore(MemoryStore()), Counters(), threads=4)
     tested.busy_s.extend([60.0, 40.0])
+    clock.now_s += 100.0
 
     reading = tested.read()
 

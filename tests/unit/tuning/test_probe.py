@@ -13,13 +13,18 @@ from asyncio_loader.tuning.probe import Progress, measure
 class FakeFlow:
     """A sample every so many seconds, and a GET of a second for each."""
 
-    def __init__(self, every_s: float, *, most: int = 1000) -> None:
+    def __init__(self, every_s: float, *, most: int = 1000, complete_at: int = 0) -> None:
         self.every_s = every_s
         self.most = most
+        self.complete_at = complete_at
         self.now_s = 0.0
         self.samples = 0
         self.is_closed = False
         self.latencies_s: Sequence[float] = array("d", [1.0]) * most
+
+    @property
+    def is_complete(self) -> bool:
+        return self.samples >= self.complete_at
 
     def counts(self) -> Generator[int, None, None]:
         try:
@@ -81,6 +86,15 @@ def test_a_slow_store_is_measured_as_it_is() -> None:
 
     # 15 s at the most.
     assert flow.samples == 3 + 1
+
+
+@pytest.mark.parametrize("every_s", [0.5, 5.0])
+def test_it_is_not_warm_before_everybody_has_delivered(every_s: float) -> None:
+    flow = FakeFlow(every_s, complete_at=20)
+
+    run(flow, concurrency=1)
+
+    assert flow.samples == 20 + 5.0 / every_s
 
 
 def test_it_tells_how_it_goes() -> None:
