@@ -44,7 +44,7 @@ CLIENTS = (
     Peer(name=OURS, target="ours:get_from_store"),
     Peer(name="ours-aiohttp", target="ours:get_through_aiohttp"),
     Peer(name="ours-engine", target="ours:get_through_engine"),
-    Peer(name="ours-dataset", target="ours:get_through_dataset"),
+    Peer(name="ours-dataset", target="ours_dataset:get_through_dataset"),
     Peer(name="pycurl", target="curl:get", distribution="pycurl"),
     Peer(name="obstore", target="rust:get", distribution="obstore"),
     Peer(name="obstore-range", target="rust:get_range", distribution="obstore"),
@@ -56,8 +56,8 @@ CLIENTS = (
 
 LOADERS = (
     Peer(name=RAM, target="limit:decode"),
-    Peer(name=OUR_LOADER, target="ours:load"),
-    Peer(name="dataloader", target="ours:load_with_workers"),
+    Peer(name=OUR_LOADER, target="ours_dataset:load"),
+    Peer(name="dataloader", target="ours_dataset:load_with_workers"),
     Peer(name="dataio-rs", target="dataio_loader:load", distribution="dataio-rs"),
     Peer(name="spdl", target="spdl_loader:load", distribution="spdl-core"),
     Peer(name="litdata", target="litdata_loader:load", distribution="litdata", share=0.25),

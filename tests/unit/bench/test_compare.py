@@ -15,7 +15,7 @@ from asyncio_loader import AsyncIterableDataset, FetchOptions
 from bench import compare
 from bench.comparison import Figure, Options, Outcome, get, load, plot
 from bench.comparison.contest import Entry, failures, label, ratio, take_turns
-from bench.peers import CLIENTS, LIMIT, LOADERS, OUR_LOADER, OURS, RAM, Peer, choose, ours, run
+from bench.peers import CLIENTS, LIMIT, LOADERS, OUR_LOADER, OURS, RAM, Peer, choose, ours_dataset, run
 from bench.peers.tasks import GetTask, LoadTask, run_threads
 from bench.report import Report
 
@@ -291,8 +291,8 @@ def test_all_loaders_have_as_many_gets_in_flight_as_ours_by_itself() -> None:
 @pytest.mark.parametrize(("in_flight", "each"), [(8, 4), (1000, 500), (1, 1)])
 def test_our_workers_share_what_is_in_flight(monkeypatch: pytest.MonkeyPatch, in_flight: int, each: int) -> None:
     datasets: list[AsyncIterableDataset] = []
-    monkeypatch.setattr(ours, "DataLoader", lambda dataset, *_, **__: datasets.append(dataset) or ())
-    list(ours.load_with_workers(dataclasses.replace(LOAD_TASK, in_flight=in_flight)))
+    monkeypatch.setattr(ours_dataset, "DataLoader", lambda dataset, *_, **__: datasets.append(dataset) or ())
+    list(ours_dataset.load_with_workers(dataclasses.replace(LOAD_TASK, in_flight=in_flight)))
 
     assert datasets[0].options.max_in_flight == each
     assert datasets[0].options.max_in_flight_per_node >= in_flight
