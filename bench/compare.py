@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 if not __package__:
     # As a script its own folder is where Python looks for modules, and `bench` is not in there.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from bench.comparison import Options
-from bench.comparison.get import compare_clients, compare_sizes
-from bench.comparison.load import compare_loaders, compare_rtt, compare_tail
+from bench.comparison import Options, Section
+from bench.comparison.get import choose_clients, choose_for_sizes, compare_clients, compare_sizes
+from bench.comparison.load import (
+    choose_far_loaders,
+    choose_loaders,
+    compare_loaders,
+    compare_rtt,
+    compare_tail,
+)
 from bench.comparison.plot import draw
 from bench.peers import CLIENTS, LOADERS
 from bench.report import format_table, write_report
@@ -22,16 +29,39 @@ __all__ = ["SECTIONS", "main"]
 _RESULTS = Path(__file__).resolve().parent / "results"
 
 SECTIONS = {
-    "get": (compare_clients, "CPU time per GET and GET/s of every client; with --tls over https, too"),
-    "sizes": (compare_sizes, "the same for small to large objects and few to many in flight, ours and the limit alone"),
-    "loaders": (compare_loaders, "decoded images per second of whole loaders over a store with the latency of S3"),
-    "tail": (compare_tail, "the same with one request in two hundred at a second"),
-    "rtt": (compare_rtt, "how much of its rate a loader keeps when the store is 150 ms away in place of 1"),
+    "get": Section(
+        summary="CPU time per GET and GET/s of every client; with --tls over https, too",
+        choose=choose_clients,
+        compare=compare_clients,
+    ),
+    "sizes": Section(
+        summary="the same for small to large objects and few to many in flight, ours and the limit alone",
+        choose=choose_for_sizes,
+        compare=compare_sizes,
+    ),
+    "loaders": Section(
+        summary="decoded images per second of whole loaders over a store with the latency of S3",
+        choose=choose_loaders,
+        compare=compare_loaders,
+    ),
+    "tail": Section(
+        summary="the same with one request in two hundred at a second",
+        choose=choose_loaders,
+        compare=compare_tail,
+    ),
+    "rtt": Section(
+        summary="how much of its rate a loader keeps when the store is 150 ms away in place of 1",
+        choose=choose_far_loaders,
+        compare=compare_rtt,
+    ),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the sections named, all of them by default; print a table of each, and write it as JSON and PNG."""
+    """Run the sections named, all of them by default; print a table of each, and write it as JSON and PNG.
+
+    Sections that have none of the contenders in ``--only`` are left out.
+    """
     parsed = _parse(arguments)
     options = Options(
         repeats=parsed.repeats,
@@ -44,13 +74,15 @@ def main(arguments: list[str] | None = None) -> int:
         loader_in_flight=parsed.loader_in_flight,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    for name in SECTIONS if "all" in parsed.section else dict.fromkeys(parsed.section):
-        compare, _ = SECTIONS[name]
-        for outcome in compare(options):
+    for name in parsed.section:
+        started_s = time.monotonic()
+        for outcome in SECTIONS[name].compare(options):
             path = write_report(outcome.report, parsed.results)
             lines = [format_table(outcome.report), *outcome.notes, "", f"written to {path}"]
             lines.append(draw(outcome.figure, path.with_suffix(".png")))
             print("\n".join(lines) + "\n", flush=True)
+        minutes, seconds = divmod(round(time.monotonic() - started_s), 60)
+        options.say(f"{name}: took {minutes} min {seconds:02} s")
     return 0
 
 
@@ -61,7 +93,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         epilog="\n".join(
             [
                 "sections:",
-                *(f"  {name:8} {summary}" for name, (_, summary) in SECTIONS.items()),
+                *(f"  {name:8} {section.summary}" for name, section in SECTIONS.items()),
                 f"clients: {', '.join(peer.name for peer in CLIENTS)}",
                 f"loaders: {', '.join(peer.name for peer in LOADERS)}",
             ]
@@ -93,6 +125,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     unknown = [name for name in parsed.only if name not in known]
     if unknown:
         parser.error(f"there is no contender {unknown[0]!r}; --help lists them")
+    named = SECTIONS if "all" in parsed.section else dict.fromkeys(parsed.section)
+    parsed.section = [name for name in named if SECTIONS[name].choose(parsed.only)]
+    if not parsed.section:
+        parser.error(f"none of {', '.join(parsed.only)} takes part in {', '.join(named)}")
     counts = [parsed.repeats, parsed.workers, *parsed.size, *parsed.in_flight, parsed.loader_in_flight]
     if min(counts) < 1 or parsed.scale <= 0:
         parser.error("numbers must be at least 1, and --scale above 0")

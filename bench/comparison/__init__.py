@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from asyncio_loader.options import FetchOptions
+from bench.peers import Peer
 from bench.report import Report
 
-__all__ = ["Figure", "Options", "Outcome"]
+__all__ = ["Figure", "Options", "Outcome", "Section"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,4 +63,16 @@ class Outcome:
     figure: Figure
 
 
-Section = Callable[[Options], Iterator[Outcome]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One of the comparisons.
+
+    Attributes:
+        summary: what it finds out, in a line.
+        choose: its contenders among the names in ``--only``; empty: those that it has by itself.
+        compare: measures them.
+    """
+
+    summary: str
+    choose: Callable[[Sequence[str]], Sequence[Peer]]
+    compare: Callable[[Options], Iterator[Outcome]]

@@ -16,7 +16,7 @@ from bench.peers import CLIENTS, LIMIT, OURS, Peer, choose
 from bench.peers.tasks import GetTask, key_of
 from bench.report import Report
 
-__all__ = ["COLUMNS", "Point", "compare_clients", "compare_sizes", "tabulate"]
+__all__ = ["COLUMNS", "Point", "choose_clients", "choose_for_sizes", "compare_clients", "compare_sizes", "tabulate"]
 
 GETS = 20_000
 # Of large objects fewer: so many bytes in all.
@@ -60,14 +60,24 @@ def compare_clients(options: Options) -> Iterator[Outcome]:
     """All clients, at one size and concurrency unless more are asked for."""
     sizes = options.sizes_bytes or (SIZE_BYTES,)
     grid = dict.fromkeys(sizes, options.in_flight or (IN_FLIGHT,))
-    yield _compare("compare-get", grid, choose(CLIENTS, options.only), options)
+    yield _compare("compare-get", grid, choose_clients(options.only), options)
 
 
 def compare_sizes(options: Options) -> Iterator[Outcome]:
-    """The limit and ours, unless others are named: small to large objects, few to many in flight."""
+    """Small to large objects, few to many in flight."""
     sizes = options.sizes_bytes or tuple(GRID)
     grid = {size: options.in_flight or GRID.get(size, (IN_FLIGHT,)) for size in sizes}
-    yield _compare("compare-sizes", grid, choose(CLIENTS, options.only or (LIMIT, OURS)), options)
+    yield _compare("compare-sizes", grid, choose_for_sizes(options.only), options)
+
+
+def choose_clients(only: Sequence[str]) -> list[Peer]:
+    """All of them, or those named."""
+    return choose(CLIENTS, only)
+
+
+def choose_for_sizes(only: Sequence[str]) -> list[Peer]:
+    """The limit and ours, or those named."""
+    return choose(CLIENTS, only or (LIMIT, OURS))
 
 
 def tabulate(results: Mapping[Point, Mapping[str, Entry]]) -> list[tuple[str, ...]]:

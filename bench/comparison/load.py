@@ -17,7 +17,17 @@ from bench.peers import LOADERS, OUR_LOADER, RAM, Peer, choose
 from bench.peers.tasks import LoadTask, key_of
 from bench.report import Report
 
-__all__ = ["COLUMNS", "RTT_COLUMNS", "compare_loaders", "compare_rtt", "compare_tail", "tabulate", "tabulate_rtt"]
+__all__ = [
+    "COLUMNS",
+    "RTT_COLUMNS",
+    "choose_far_loaders",
+    "choose_loaders",
+    "compare_loaders",
+    "compare_rtt",
+    "compare_tail",
+    "tabulate",
+    "tabulate_rtt",
+]
 
 IMAGES = 4000
 FEWEST_IMAGES = 128
@@ -73,7 +83,7 @@ def compare_tail(options: Options) -> Iterator[Outcome]:
 
 def compare_rtt(options: Options) -> Iterator[Outcome]:
     """How much of its rate a loader keeps when the store moves away."""
-    peers = [peer for peer in choose(LOADERS, options.only) if peer.name != RAM]
+    peers = choose_far_loaders(options.only)
     with _jpegs() as directory:
         # All turns near, then all turns far: each simulator takes memory and a process.
         near = _measure(NEAR, directory, peers, options)
@@ -97,6 +107,16 @@ def compare_rtt(options: Options) -> Iterator[Outcome]:
             lines=[(label(peer), [bar(entries[peer.name], "rate") for entries in (near, far)]) for peer in peers],
         ),
     )
+
+
+def choose_loaders(only: Sequence[str]) -> list[Peer]:
+    """All of them, or those named."""
+    return choose(LOADERS, only)
+
+
+def choose_far_loaders(only: Sequence[str]) -> list[Peer]:
+    """Without the one to which no store is near or far."""
+    return [peer for peer in choose(LOADERS, only) if peer.name != RAM]
 
 
 def tabulate(entries: Mapping[str, Entry]) -> list[tuple[str, ...]]:
@@ -133,7 +153,7 @@ def _row(entries: Mapping[str, Entry], name: str, entry: Entry) -> tuple[str, ..
 
 
 def _compare(case: str, weather: Weather, options: Options) -> Outcome:
-    peers = choose(LOADERS, options.only)
+    peers = choose_loaders(options.only)
     with _jpegs() as directory:
         entries = _measure(weather, directory, peers, options)
     notes = failures(entries)

@@ -13,7 +13,7 @@ import pytest
 
 from asyncio_loader import AsyncIterableDataset, FetchOptions
 from bench import compare
-from bench.comparison import Figure, Options, Outcome, get, load, plot
+from bench.comparison import Figure, Options, Outcome, Section, get, load, plot
 from bench.comparison.contest import Entry, failures, label, ratio, take_turns
 from bench.peers import CLIENTS, LIMIT, LOADERS, OUR_LOADER, OURS, RAM, Peer, choose, ours_dataset, run
 from bench.peers.tasks import GetTask, LoadTask, run_threads
@@ -248,10 +248,12 @@ def test_tables_are_printed_and_written(
         report = Report(case="compare-x", title="a title", columns=("a", "b"), rows=[("x", "1")])
         yield Outcome(report=report, notes=["theirs failed: no"], figure=Figure(title="t", axis="a", lines=[]))
 
-    monkeypatch.setattr(compare, "SECTIONS", {"get": (section, "a summary")})
+    monkeypatch.setattr(
+        compare, "SECTIONS", {"get": Section(summary="a summary", choose=lambda only: [OUR_PEER], compare=section)}
+    )
     monkeypatch.setattr(compare, "draw", lambda figure, path: f"plot in {path}")
     compare.main(["get", "--only", "ours,pycurl", "--size", "4000", "--results", str(tmp_path)])
-    output = capsys.readouterr().out
+    output, said = capsys.readouterr()
     (path,) = tmp_path.iterdir()
 
     assert given[0].only == ["ours", "pycurl"]
@@ -259,9 +261,36 @@ def test_tables_are_printed_and_written(
     assert "theirs failed: no" in output
     assert f"plot in {path.with_suffix('.png')}" in output
     assert json.loads(path.read_text())["rows"] == [["x", "1"]]
+    assert said.endswith("get: took 0 min 00 s\n")
 
 
-@pytest.mark.parametrize("arguments", [["nothing"], ["--only", "nobody"], ["--repeats", "0"], ["--in-flight", "0"]])
+def test_a_section_without_any_of_those_named_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def note(name: str) -> Callable[[Options], Iterator[Outcome]]:
+        return lambda options: iter(ran.append(name) or ())
+
+    noting = {name: dataclasses.replace(section, compare=note(name)) for name, section in compare.SECTIONS.items()}
+    monkeypatch.setattr(compare, "SECTIONS", noting)
+
+    compare.main(["--only", "ram,spdl"])
+    compare.main(["rtt", "loaders", "--only", "ram"])
+    compare.main(["sizes", "get", "sizes", "--only", "pycurl"])
+
+    assert ran == ["loaders", "tail", "rtt", "loaders", "sizes", "get"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nothing"],
+        ["--only", "nobody"],
+        ["get", "--only", "spdl"],
+        ["rtt", "--only", "ram"],
+        ["--repeats", "0"],
+        ["--in-flight", "0"],
+    ],
+)
 def test_bad_usage_is_exit_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         compare.main(arguments)
