@@ -20,7 +20,7 @@ __all__ = ["COLUMNS", "Point", "choose_clients", "choose_for_sizes", "compare_cl
 
 GETS = 20_000
 # Of large objects fewer: so many bytes in all.
-TOTAL_BYTES = 4_000_000_000
+TOTAL_BYTES = 2_500_000_000
 WARM_GETS = 500
 # More than a processor's cache holds, so that neither side finds a body there.
 KEPT_BYTES = 128_000_000

@@ -61,8 +61,8 @@ LOADERS = (
     Peer(name="dataio-rs", target="dataio_loader:load", distribution="dataio-rs"),
     Peer(name="spdl", target="spdl_loader:load", distribution="spdl-core"),
     Peer(name="litdata", target="litdata_loader:load", distribution="litdata", share=0.25),
-    Peer(name="s3torchconnector", target="crt:load", distribution="s3torchconnector", share=0.1),
-    Peer(name="boto3", target="boto:load", distribution="boto3", share=0.1),
+    Peer(name="s3torchconnector", target="crt:load", distribution="s3torchconnector", share=0.05),
+    Peer(name="boto3", target="boto:load", distribution="boto3", share=0.05),
 )
 
 
