@@ -54,7 +54,7 @@ class _OneClient:
     """What `Exchange` needs of `Transports`."""
 
     def __init__(self, transport: Http1Transport) -> None:
-        self.reading = self.writing = transport
+        self.reading = self.writing = self.ours = transport
 
     async def aclose(self) -> None:
         await self.reading.aclose()

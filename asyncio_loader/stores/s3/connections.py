@@ -19,6 +19,7 @@ from asyncio_loader.stores.s3.transport import (
     DNS_TTL_S,
     KEEP_ALIVE_S,
     Answer,
+    Place,
     Request,
     TransportError,
     closed,
@@ -75,15 +76,50 @@ class Http1Transport:
 
     def send(self, request: Request) -> _Sending:
         """See `Transport`."""
-        if self._is_closed:
-            raise closed()
-        host = request.address.host
+        return _Sending(self, request)
+
+    async def ask(self, host: str, method: str, data: bytes, place: Place | None) -> Connection:
+        """Send a request as it is; the connection with its answer, to be given back by `give_back`.
+
+        For `send`, and for who has the request ready and does without its block. Cancelling it drops the connection.
+
+        Args:
+            host: as in its header.
+            method: of the request.
+            data: all of it.
+            place: see `Request.place`.
+
+        Raises:
+            TransportError: there is no answer.
+        """
+        pool = self._pools.get(host) or self._open_pool(host)
+        connection = pool.take() or await pool.connect()
+        try:
+            await connection.ask(data, method, place)
+        except StaleConnection:
+            connection = await pool.connect()
+            await _ask_anew(connection, data, method, place)
+        except BaseException:
+            # Cancelled ones, too: what the answer would say is for nobody now.
+            connection.abort()
+            raise
+        return connection
+
+    def give_back(self, host: str, connection: Connection) -> None:
+        """The answer was read, or is of no interest any more: then the connection is dropped."""
         pool = self._pools.get(host)
         if pool is None:
-            pool = self._pools[host] = Pool(
-                self._endpoint, _Origin.parse(host, self._scheme), self._tls, self._timeouts, self._scratch
-            )
-        return _Sending(pool, request)
+            # Closed meanwhile.
+            connection.abort()
+        else:
+            pool.give_back(connection)
+
+    def _open_pool(self, host: str) -> Pool:
+        if self._is_closed:
+            raise closed()
+        origin = _Origin.parse(host, self._scheme)
+        pool = self._pools[host] = Pool(self._endpoint, origin, self._tls, self._timeouts, self._scratch)
+        return pool
 
     async def aclose(self) -> None:
         """See `Transport`."""
@@ -96,26 +132,17 @@ class Http1Transport:
 class _Sending:
     """The block of a request."""
 
-    __slots__ = ("_connection", "_pool", "_request")
+    __slots__ = ("_connection", "_request", "_transport")
 
-    def __init__(self, pool: Pool, request: Request) -> None:
-        self._pool = pool
+    def __init__(self, transport: Http1Transport, request: Request) -> None:
+        self._transport = transport
         self._request = request
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Answer:
-        request, pool = self._request, self._pool
+        request = self._request
         data = render_request(request.method, request.target, request.headers)
-        connection = pool.take() or await pool.connect()
-        try:
-            await connection.ask(data, request.method, request.place)
-        except StaleConnection:
-            connection = await pool.connect()
-            await self._ask_anew(connection, data)
-        except BaseException:
-            # Cancelled ones, too: what the answer would say is for nobody now.
-            connection.abort()
-            raise
+        connection = await self._transport.ask(request.address.host, request.method, data, request.place)
         self._connection = connection
         return connection
 
@@ -123,14 +150,15 @@ class _Sending:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._connection is not None
-        self._pool.give_back(self._connection)
+        self._transport.give_back(self._request.address.host, self._connection)
 
-    async def _ask_anew(self, connection: Connection, data: bytes) -> None:
-        try:
-            await connection.ask(data, self._request.method, self._request.place)
-        except BaseException:
-            connection.abort()
-            raise
+
+async def _ask_anew(connection: Connection, data: bytes, method: str, place: Place | None) -> None:
+    try:
+        await connection.ask(data, method, place)
+    except BaseException:
+        connection.abort()
+        raise
 
 
 class Pool:

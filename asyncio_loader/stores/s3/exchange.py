@@ -9,10 +9,12 @@ from typing import TypeAlias, TypeVar
 from urllib.parse import quote
 
 from asyncio_loader.errors import FetchError
+from asyncio_loader.records import Buffer
 from asyncio_loader.stores.s3.address import Address, Endpoint
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.faults import ERROR_BODY_BYTES, Refusal, error_of, parse_refusal
-from asyncio_loader.stores.s3.routes import Routes
+from asyncio_loader.stores.s3.http1 import render_request
+from asyncio_loader.stores.s3.routes import Route, Routes
 from asyncio_loader.stores.s3.sigv4 import EMPTY_SHA256, Keys, Signer
 from asyncio_loader.stores.s3.transport import Answer, Place, Request, TransportError
 from asyncio_loader.stores.s3.transports import Transports
@@ -69,6 +71,7 @@ class Exchange:
         body: Body | None = None,
         place: Place | None = None,
         wanted: tuple[int, ...] = _OK,
+        elsewhere: Route | None = None,
     ) -> T:
         """Send a request and give its answer to `use`; what that returns.
 
@@ -83,17 +86,19 @@ class Exchange:
             body: what to send.
             place: see `Request.place`.
             wanted: the statuses that are no errors.
+            elsewhere: where the usual route of the bucket has led to already; None: it is tried first.
 
         Raises:
             FetchError: anything went wrong.
             ConfigError: no such URI, or options that do not fit the bucket.
         """
         encoded = "&".join(f"{name}={quote(value, safe='-._~')}" for name, value in query.items()) if query else ""
-        route = first = self._routes.of(uri)
+        first = self._routes.of(uri)
+        route = elsewhere or first
         slot = Slot(self._slots)
         await slot.take()
         try:
-            for hop in range(_MOST_HOPS + 1):
+            for hop in range(0 if elsewhere is None else 1, _MOST_HOPS + 1):
                 address = route.locate(uri)
                 # Signed only now: a signature is good for 15 minutes, and the wait for a slot may be longer.
                 keys = None
@@ -116,10 +121,53 @@ class Exchange:
         except TransportError as error:
             raise error.kind(f"{uri}: {error.what}", key=uri) from error.__cause__
         except MemoryError as error:
-            raise FetchError(f"{uri}: {str(error) or 'there is no memory for it'}", key=uri) from error
+            raise _too_large(uri, error) from error
         finally:
             slot.give()
         raise AssertionError("unreachable")
+
+    async def fetch(self, uri: str, use: Use[Buffer], place: Place) -> Buffer:
+        """A GET of a whole object: `run` with less around it, because this is done for every sample.
+
+        Args:
+            uri: the object.
+            use: see `run`; not called where `place` had room for the whole body.
+            place: see `run`.
+
+        Raises: as `run`.
+        """
+        ours = self._transports.ours
+        if ours is None:
+            return await self.run("GET", uri, use, place=place)
+        route = self._routes.of(uri)
+        slot = Slot(self._slots)
+        await slot.take()
+        try:
+            address = route.locate(uri)
+            host = address.host
+            if self._credentials is None:
+                data = render_request("GET", address.path, {"host": host, **_PLAIN_HEADERS})
+            else:
+                keys = self._credentials.fresh_keys() or await self._credentials.renew_keys()
+                data = self._signer(keys, route.region).get(host, address.path, time.time(), _PLAIN_HEADERS)
+            answer = await ours.ask(host, "GET", data, place)
+            try:
+                if answer.status == 200:
+                    placed = answer.placed
+                    return placed if placed is not None else await use(answer, slot)
+                refusal = await _read_refusal(answer)
+            finally:
+                ours.give_back(host, answer)
+        except TransportError as error:
+            raise error.kind(f"{uri}: {error.what}", key=uri) from error.__cause__
+        except MemoryError as error:
+            raise _too_large(uri, error) from error
+        finally:
+            slot.give()
+        elsewhere = self._routes.elsewhere(uri, route, refusal)
+        if elsewhere is None:
+            raise error_of(uri, refusal, region=route.region, action=_ACTIONS["GET"])
+        return await self.run("GET", uri, use, place=place, elsewhere=elsewhere)
 
     async def aclose(self) -> None:
         """Fail what is in flight and close the connections."""
@@ -137,13 +185,7 @@ class Exchange:
     ) -> dict[str, str]:
         if keys is None:
             return {"host": address.host, **(extra or {}), **_PLAIN_HEADERS}
-        if keys is not self._keys:
-            self._keys = keys
-            self._signers.clear()
-        signer = self._signers.get(region)
-        if signer is None:
-            signer = self._signers[region] = Signer(keys, region)
-        headers = signer.sign(
+        headers = self._signer(keys, region).sign(
             method,
             address.host,
             address.path,
@@ -154,6 +196,19 @@ class Exchange:
         )
         headers.update(_PLAIN_HEADERS)
         return headers
+
+    def _signer(self, keys: Keys, region: str) -> Signer:
+        if keys is not self._keys:
+            self._keys = keys
+            self._signers.clear()
+        signer = self._signers.get(region)
+        if signer is None:
+            signer = self._signers[region] = Signer(keys, region)
+        return signer
+
+
+def _too_large(uri: str, error: MemoryError) -> FetchError:
+    return FetchError(f"{uri}: {str(error) or 'there is no memory for it'}", key=uri)
 
 
 async def _read_refusal(answer: Answer) -> Refusal:

@@ -30,7 +30,7 @@ class ObjectReader:
     def get(self, uri: str, admit: Admit | None) -> Coroutine[Any, Any, Buffer]:
         """See `ObjectStore.get`."""
         taking = _Taking(uri, admit, self._blocks)
-        return self._exchange.run("GET", uri, taking.read, place=taking.place)
+        return self._exchange.fetch(uri, taking.read, taking.place)
 
     async def get_range(self, uri: str, start: int, stop: int, etag: str | None, into: memoryview | None) -> Piece:
         """See `RangedStore.get_range`."""

@@ -58,6 +58,12 @@ class Transports:
         return self._reading
 
     @property
+    def ours(self) -> Http1Transport | None:
+        """`reading`, where that is our own client."""
+        reading = self.reading
+        return reading if isinstance(reading, Http1Transport) else None
+
+    @property
     def writing(self) -> Transport:
         """For PUT."""
         if self._writing is None:

@@ -129,7 +129,14 @@ def test_the_host_header_has_a_port_where_it_is_not_the_schemes(url: str, host: 
 
 @pytest.mark.parametrize(
     "url",
-    ["http://", "ftp://host", "http://user:sekret@host", "http://user:sekret@host:x", "http://host?a=b", "http://host#f"],
+    [
+        "http://",
+        "ftp://host",
+        "http://user:sekret@host",
+        "http://user:sekret@host:x",
+        "http://host?a=b",
+        "http://host#f",
+    ],
 )
 def test_an_endpoint_that_is_none_is_refused_by_the_name_of_its_source(url: str) -> None:
     with pytest.raises(ConfigError, match=r"^S3Options\.endpoint_url") as caught:

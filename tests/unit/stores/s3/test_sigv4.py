@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import itertools
 import pickle
 from unittest import mock
 
@@ -14,7 +15,9 @@ from botocore.credentials import ReadOnlyCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncio_loader.errors import ConfigError
 from asyncio_loader.stores.s3.address import encode_key
+from asyncio_loader.stores.s3.http1 import render_request
 from asyncio_loader.stores.s3.sigv4 import EMPTY_SHA256, Keys, Signer
 
 HOST = "s3.eu-west-1.amazonaws.com"
@@ -46,6 +49,33 @@ def test_signatures_equal_botocores(method: str, key: str, token: str | None, la
     ours = Signer(Keys("AKIDEXAMPLE", SECRET, token), "eu-west-1").sign(method, HOST, path, now_s=NOW_S, extra=extra)
 
     assert ours["authorization"] == _botocore_authorization(method, path, token, extra)
+
+
+@given(
+    key=st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+    token=st.none() | st.from_regex(r"[A-Za-z0-9+/=]{20,40}", fullmatch=True),
+    hosts=st.lists(st.sampled_from(["s3.eu-west-1.amazonaws.com", "bucket.example:9000", "[::1]:9000"]), min_size=1),
+    seconds=st.lists(st.sampled_from([0, 1, 2, 86_400]), min_size=1),
+)
+def test_a_get_that_is_ready_is_the_one_that_is_signed_and_rendered_anew(
+    key: str, token: str | None, hosts: list[str], seconds: list[int]
+) -> None:
+    plain = {"accept-encoding": "identity"}
+    path = f"/bucket/{encode_key(key)}"
+    signer = Signer(Keys("AKIDEXAMPLE", SECRET, token), "eu-west-1")
+    for host, second in itertools.product(hosts, seconds):
+        ready = signer.get(host, path, NOW_S + second + 0.5, plain)
+
+        headers = Signer(Keys("AKIDEXAMPLE", SECRET, token), "eu-west-1").sign("GET", host, path, now_s=NOW_S + second)
+        signature = headers.pop("authorization")
+        assert ready == render_request("GET", path, {**headers, **plain, "authorization": signature})
+
+
+def test_a_get_with_a_token_that_cannot_be_sent_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigError, match="x-amz-security-token") as caught:
+        Signer(Keys("AKIDEXAMPLE", SECRET, "sekret\r\nx: y"), "eu-west-1").get(HOST, "/b/k", NOW_S, {})
+
+    assert "sekret" not in str(caught.value)
 
 
 def test_a_signer_follows_the_time() -> None:
