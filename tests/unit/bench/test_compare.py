@@ -201,6 +201,7 @@ def test_of_a_workers_error_the_cause_is_the_reason(monkeypatch: pytest.MonkeyPa
     assert run.run_loader("x:work", asdict(LOAD_TASK))["failed"] == "OSError: no store"
 
 
+@pytest.mark.usefixtures("only_own_children")
 def test_an_epoch_has_figures() -> None:
     def batches(task: LoadTask) -> Iterator[Any]:
         return (np.zeros((task.batch, 4, 6, 3), np.uint8) for _ in range(task.images // task.batch))

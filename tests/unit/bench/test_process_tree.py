@@ -11,7 +11,10 @@ import pytest
 from bench.measure import MIB
 from bench.process_tree import MemoryPeak, cpu_seconds, descendants
 
-pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="needs Linux's /proc")
+pytestmark = [
+    pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="needs Linux's /proc"),
+    pytest.mark.usefixtures("only_own_children"),
+]
 
 WORK_S = 0.1
 BLOCK_BYTES = 64 * MIB
