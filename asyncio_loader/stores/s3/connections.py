@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import socket
 import ssl
-from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from asyncio_loader.errors import ConnectionLost
 from asyncio_loader.options import RetryPolicy
+from asyncio_loader.stores.s3.addresses import Addresses, Origin
 from asyncio_loader.stores.s3.connection import SCRATCH_BYTES, Connection, StaleConnection
 from asyncio_loader.stores.s3.http1 import render_request
 from asyncio_loader.stores.s3.tls import ResumingContext
 from asyncio_loader.stores.s3.transport import (
-    DNS_TTL_S,
     KEEP_ALIVE_S,
     Answer,
     Place,
@@ -34,22 +31,6 @@ __all__ = ["Http1Transport"]
 # A connection that is older is not used again, so that new addresses of a server get their share. It costs a handshake,
 # some 1 ms with TLS, every two minutes.
 _OLDEST_S = 120.0
-
-# An address that could not be reached is the last choice for so long.
-_BAD_ADDRESS_S = 30.0
-
-
-class _Origin(NamedTuple):
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, host: str, scheme: str) -> _Origin:
-        """Of a Host header, as ``example.com``, ``127.0.0.1:9000``, ``[::1]:9000``."""
-        name, colon, port = host.rpartition(":")
-        if not colon or port.endswith("]"):
-            name, port = host, "443" if scheme == "https" else "80"
-        return cls(name.removeprefix("[").removesuffix("]"), int(port))
 
 
 class Http1Transport:
@@ -117,7 +98,7 @@ class Http1Transport:
     def _open_pool(self, host: str) -> Pool:
         if self._is_closed:
             raise closed()
-        origin = _Origin.parse(host, self._scheme)
+        origin = Origin.parse(host, self._scheme)
         pool = self._pools[host] = Pool(self._endpoint, origin, self._tls, self._timeouts, self._scratch)
         return pool
 
@@ -173,7 +154,7 @@ class Pool:
     def __init__(
         self,
         endpoint: str,
-        origin: _Origin,
+        origin: Origin,
         tls: ssl.SSLContext | None,
         timeouts: RetryPolicy,
         scratch: memoryview,
@@ -186,7 +167,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
-        self._addresses = _Addresses(origin)
+        self._addresses = Addresses(origin)
         self._connecting: set[asyncio.Timeout] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._all_gone: asyncio.Future[None] | None = None
@@ -357,69 +338,6 @@ class Pool:
             case _:
                 what = unreachable(endpoint, _reason(error))
         return TransportError(what, kind=ConnectionLost)
-
-
-class _Addresses:
-    """The addresses of a host, in turn; looked up again when they are old or one of them fails."""
-
-    def __init__(self, origin: _Origin) -> None:
-        self._origin = origin
-        self._loop = asyncio.get_running_loop()
-        self._found: list[tuple[Any, ...]] = []
-        self._turns: Iterator[int] = itertools.count()
-        self._expires_s = 0.0
-        self._bad_until_s: dict[Any, float] = {}
-        self._looking: asyncio.Task[None] | None = None
-
-    async def choose(self) -> list[tuple[Any, ...]]:
-        """All addresses, the one whose turn it is first, and those that failed of late last.
-
-        Raises:
-            OSError: the name has none, or nobody answers who knows.
-        """
-        if not self._found or self._loop.time() >= self._expires_s:
-            await self._look_up()
-        turn = next(self._turns) % len(self._found)
-        now_s = self._loop.time()
-        in_turn = self._found[turn:] + self._found[:turn]
-        return sorted(in_turn, key=lambda address: self._bad_until_s.get(address[0], 0.0) > now_s)
-
-    def note_bad(self, address: tuple[Any, ...]) -> None:
-        """It could not be reached."""
-        self._bad_until_s[address[0]] = self._loop.time() + _BAD_ADDRESS_S
-        self.expire()
-
-    def expire(self) -> None:
-        """Look the name up before the next connection."""
-        self._expires_s = 0.0
-
-    def close(self) -> None:
-        """End a look-up that nobody waits for any more."""
-        if self._looking is not None:
-            self._looking.cancel()
-
-    async def _look_up(self) -> None:
-        # Hundreds of connections begin at the same time: one look-up is enough. It outlives who began it.
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._resolve(), name=f"resolve {self._origin.host}")
-            # Whoever waits for it gets its error; where nobody does any more, it is of no interest.
-            self._looking.add_done_callback(lambda task: task.cancelled() or task.exception())
-        await asyncio.shield(self._looking)
-
-    async def _resolve(self) -> None:
-        host, port = self._origin
-        try:
-            infos = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except UnicodeError as error:
-            # Of the encoding of names that are not ASCII: an empty label, or one of more than 63 characters.
-            raise OSError(f"{host} cannot be looked up") from error
-        found = list(dict.fromkeys(info[4] for info in infos))
-        if not found:
-            raise OSError(f"{host} has no address")
-        self._found = found
-        now_s = self._loop.time()
-        self._expires_s = now_s + DNS_TTL_S
-        self._bad_until_s = {name: until_s for name, until_s in self._bad_until_s.items() if until_s > now_s}
 
 
 def _reason(error: BaseException) -> str:

@@ -11,7 +11,8 @@ import pytest
 from asyncio_loader.errors import ConfigError, ConnectionLost, FetchError, FetchTimeout
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.stores.s3.address import Address
-from asyncio_loader.stores.s3.connections import Http1Transport, _Origin
+from asyncio_loader.stores.s3.addresses import Origin
+from asyncio_loader.stores.s3.connections import Http1Transport
 from asyncio_loader.stores.s3.transport import Request, TransportError
 from tests.fuzz.memory_net import EOF, MemoryTransport, Packet, Server, in_memory, memory_loop, timers_left
 
@@ -219,7 +220,7 @@ async def test_many_connections_at_once_look_a_name_up_once() -> None:
     ],
 )
 def test_host_and_port_are_those_of_the_host_header(header: str, scheme: str, origin: tuple[str, int]) -> None:
-    assert _Origin.parse(header, scheme) == origin
+    assert Origin.parse(header, scheme) == origin
 
 
 @in_memory
