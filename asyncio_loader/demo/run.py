@@ -6,10 +6,9 @@ import contextlib
 import dataclasses
 import io
 import json
-import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from asyncio_loader.demo.bucket import DATA_ROOT, RUNS_ROOT, DemoBucket
 from asyncio_loader.demo.contact_sheet import Box, Picture, draw_contact_sheet
 from asyncio_loader.demo.screen import Screen
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.testing.environment import environment
 from asyncio_loader.testing.servers import MotoServer
 from asyncio_loader.testing.synthetic import write_synthetic_coco
 from asyncio_loader.training.hooks import ProgressHook
@@ -69,7 +69,7 @@ def run_demo(*, keep: Path | None, steps: int | None, out: Path) -> bool:
         )
         screen.say(f"made {_IMAGES} training and {_VAL_IMAGES} validation images in {directory}")
         server = stack.enter_context(MotoServer())
-        stack.enter_context(_environment(server.environ))
+        stack.enter_context(environment(server.environ))
         screen.say(f"started an S3 server: moto on {server.endpoint_url}")
         bucket = DemoBucket(server.endpoint_url)
         files = sorted(path for path in directory.rglob("*") if path.suffix in (".jpg", ".json"))
@@ -131,21 +131,6 @@ def _pipelines() -> Path:
         if (directory / _CONFIG).is_file():
             return directory
     raise ConfigError(f"the demo's config pipelines/{_CONFIG} is neither in {package} nor beside it")
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Variables of this process for the length of the block: credentials are found nowhere else by design."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _train(config: Config, work_dir: Path, total: int, screen: Screen) -> TrainingReport:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from asyncio_loader.cores import count_cores
 from asyncio_loader.errors import LoaderError
 from asyncio_loader.options import FetchOptions, S3Options
+from asyncio_loader.testing.environment import environment
 from asyncio_loader.testing.simulator import S3Simulator
 from asyncio_loader.tuning.advice import advise, knee_of
 from asyncio_loader.tuning.arguments import check_arguments
@@ -143,7 +143,7 @@ def _place(arguments: argparse.Namespace, line: LiveLine) -> Iterator[_Place]:
     median_ms, p99_ms = arguments.latency_median, arguments.latency_p99
     line.show("making JPEGs for the simulator …")
     simulated = _simulator(median_ms / 1000, p99_ms / 1000 if median_ms else None)
-    with simulated as simulator, _environment(simulator.environ):
+    with simulated as simulator, environment(simulator.environ):
         storage = S3Options(endpoint_url=simulator.endpoint_url, region_name="us-east-1")
         label = f"simulator on this machine, first byte after {median_ms:g} ms (median), {p99_ms:g} ms (p99)"
         yield _Place(simulator.uri(""), label, storage)
@@ -156,20 +156,6 @@ def _simulator(median_s: float, p99_s: float | None) -> S3Simulator:
     bodies = synthetic_jpegs(_SIMULATED_OBJECTS, mean_bytes=_SIMULATED_MEAN_BYTES)
     objects = ((f"train2017/{number:012d}.jpg", body) for number, body in enumerate(bodies))
     return S3Simulator(objects, median_s=median_s, p99_s=p99_s)
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _task(arguments: argparse.Namespace, objects: list[tuple[str, int | None]], storage: S3Options) -> Task:

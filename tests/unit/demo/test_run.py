@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -40,17 +39,6 @@ def test_the_summary_tells_what_the_loader_did() -> None:
     assert rows["loss, first to last"] == "2.000 → 1.000 (means of 5 steps)"
     assert rows["resumed"] == "at step 4: loss 2.000 before, 1.200 after"
     assert rows["in s3://demo-bucket/runs/"].splitlines() == [*files[:2], "2 files of logs and configs"]
-
-
-def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
-
-    with run._environment({"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": "http://x"}):
-        assert os.environ["AWS_REGION"] == "us-east-1"
-
-    assert os.environ["AWS_REGION"] == "eu-west-1"
-    assert "AWS_ENDPOINT_URL_S3" not in os.environ
 
 
 def test_the_number_of_steps_moves_everything_that_counts_them() -> None:
