@@ -55,7 +55,7 @@ class PhaseClock:
     body waiting.
     """
 
-    __slots__ = ("_loop", "_phase", "_timeouts", "_timer", "_token", "is_cut", "is_over")
+    __slots__ = ("_loop", "_phase", "_timeouts", "_timer", "_token", "_wire", "is_cut", "is_over")
 
     _token: Token[PhaseClock]
 
@@ -63,6 +63,7 @@ class PhaseClock:
         self._loop = asyncio.get_running_loop()
         self._timeouts = timeouts
         self._phase = "connection"
+        self._wire: asyncio.Transport | None = None
         self.is_cut = False
         self.is_over = False
         self._timer = asyncio.timeout(timeouts.connect_timeout_s)
@@ -78,6 +79,20 @@ class PhaseClock:
         self.is_over = True
         _running_clock.reset(self._token)
         await self._timer.__aexit__(kind, error, trace)
+
+    def start(self, wire: asyncio.Transport | None) -> None:
+        """The connection stands, and carries this request until its answer has been read."""
+        self._wire = wire
+        self.expect_head()
+
+    def tear(self) -> None:
+        """The request has failed: drop what of it waits to be sent, rather than wait for a server to take it.
+
+        aiohttp closes the connection, which first sends what lies in its buffer: to a server that reads no more, for
+        ever, and beyond the end of the loop. Only before the answer is the connection surely that of this request.
+        """
+        if self._wire is not None:
+            self._wire.abort()
 
     def expect_head(self) -> None:
         """The connection stands: the head must come within `first_byte_timeout_s`."""
@@ -123,7 +138,7 @@ class _Connector(aiohttp.TCPConnector):
 
     async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
         connection = await super().connect(*args, **kwargs)
-        _running_clock.get().expect_head()
+        _running_clock.get().start(connection.transport)
         return connection
 
 
@@ -161,8 +176,10 @@ class AiohttpTransport:
         sending = self._session.request(
             request.method, url, headers=request.headers, data=data, allow_redirects=False, proxy=self._proxy
         )
+        is_answered = False
         try:
             async with clock, sending as response:
+                is_answered = True
                 yield _Answer(response, clock)
         except _ERRORS as error:
             # Ours are OSErrors, too, some of them.
@@ -171,6 +188,8 @@ class AiohttpTransport:
             raise _error_of(error, self._endpoint, clock) from _cause_of(error)
         finally:
             self._clocks.discard(clock)
+            if not is_answered or (data is not None and not data.is_sent):
+                clock.tear()
 
     async def aclose(self) -> None:
         """See `Transport`."""
@@ -237,11 +256,13 @@ class _Sending(Payload):
         super().__init__(data)
         self._size = len(data)
         self._clock = clock
+        self.is_sent = False
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         for start in range(0, len(self._value), _STEP_BYTES):
             self._clock.expect_room()
             await writer.write(self._value[start : start + _STEP_BYTES])
+        self.is_sent = True
         self._clock.expect_head()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:

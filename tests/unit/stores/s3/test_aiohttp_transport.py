@@ -1,13 +1,18 @@
-"""The timers of a request through aiohttp."""
+"""The timers of a request through aiohttp, and what a request that is given up leaves behind."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 
 import pytest
+import uvloop
 
 from asyncio_loader.options import RetryPolicy
-from asyncio_loader.stores.s3.aiohttp_transport import PhaseClock
+from asyncio_loader.stores.s3.address import Address
+from asyncio_loader.stores.s3.aiohttp_transport import AiohttpTransport, PhaseClock
+from asyncio_loader.stores.s3.transport import Request
 from asyncio_loader.testing.virtual_time import in_virtual_time
 
 
@@ -39,3 +44,32 @@ async def test_a_phase_ends_at_its_limit(phase: str | None, limit_s: float) -> N
         await wait()
 
     assert asyncio.get_running_loop().time() == pytest.approx(limit_s)
+
+
+@pytest.mark.parametrize("size", [40_000, 4_000_000])
+def test_a_put_that_is_given_up_leaves_no_connection_behind(
+    size: int, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    """The server takes no byte: what is sent lies in the client's buffers for ever."""
+
+    async def put(transport: AiohttpTransport, host: str) -> None:
+        request = Request("PUT", Address(host, "/bucket/key", "http"), "/bucket/key", {"host": host}, body=memoryview(bytes(size)))
+        async with transport.send(request):
+            pytest.fail("nobody answers")
+
+    async def give_up(host: str) -> None:
+        transport = AiohttpTransport(f"http://{host}", None, timeouts=RetryPolicy())
+        putting = asyncio.ensure_future(put(transport, host))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(putting, 0.1)
+        await transport.aclose()
+
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        uvloop.run(give_up(f"127.0.0.1:{server.getsockname()[1]}"))
+    gc.collect()
+
+    assert capfd.readouterr().err == ""
+    assert [str(warning.message) for warning in recwarn] == []
