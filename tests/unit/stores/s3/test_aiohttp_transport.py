@@ -53,7 +53,8 @@ def test_a_put_that_is_given_up_leaves_no_connection_behind(
     """The server takes no byte: what is sent lies in the client's buffers for ever."""
 
     async def put(transport: AiohttpTransport, host: str) -> None:
-        request = Request("PUT", Address(host, "/bucket/key", "http"), "/bucket/key", {"host": host}, body=memoryview(bytes(size)))
+        address, body = Address(host, "/bucket/key", "http"), memoryview(bytes(size))
+        request = Request("PUT", address, address.path, {"host": host}, body=body)
         async with transport.send(request):
             pytest.fail("nobody answers")
 
