@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncio_loader.testing.servers import MotoServer, RcloneServer
-    from asyncio_loader.testing.simulator import Fault, RequestRecord, S3Simulator
+    from asyncio_loader.testing.simulator import Fault, RequestRecord, S3Simulator, SimulatorFigures, Throttle
     from asyncio_loader.testing.synthetic import synthetic_jpegs, write_synthetic_coco
     from asyncio_loader.testing.virtual_time import Deadlock, VirtualTimeLoop, in_virtual_time, run_in_virtual_time
 
@@ -21,6 +21,8 @@ __all__ = [
     "RcloneServer",
     "RequestRecord",
     "S3Simulator",
+    "SimulatorFigures",
+    "Throttle",
     "VirtualTimeLoop",
     "in_virtual_time",
     "run_in_virtual_time",
@@ -35,6 +37,8 @@ _HOMES = {
     "RcloneServer": "servers",
     "RequestRecord": "simulator",
     "S3Simulator": "simulator",
+    "SimulatorFigures": "simulator",
+    "Throttle": "simulator",
     "VirtualTimeLoop": "virtual_time",
     "in_virtual_time": "virtual_time",
     "run_in_virtual_time": "virtual_time",

@@ -7,7 +7,8 @@ function of a seed: a run can be played again. Signatures are not checked; `Rclo
 from __future__ import annotations
 
 from asyncio_loader.testing.simulator.faults import Fault
-from asyncio_loader.testing.simulator.log import RequestRecord
+from asyncio_loader.testing.simulator.log import RequestRecord, SimulatorFigures
 from asyncio_loader.testing.simulator.process import S3Simulator
+from asyncio_loader.testing.simulator.throttle import Throttle
 
-__all__ = ["Fault", "RequestRecord", "S3Simulator"]
+__all__ = ["Fault", "RequestRecord", "S3Simulator", "SimulatorFigures", "Throttle"]

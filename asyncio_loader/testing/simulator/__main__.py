@@ -14,7 +14,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from asyncio_loader.testing.simulator.server import Server, ServerSettings
+from asyncio_loader.testing.simulator.server import Server
+from asyncio_loader.testing.simulator.settings import ServerSettings
 from asyncio_loader.testing.simulator.spool import read_spool
 
 # One object of the usual size goes to the kernel in one call, not in as many as its send buffer starts small.

@@ -10,24 +10,52 @@ import asyncio
 import socket
 import struct
 import time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from asyncio_loader.testing.simulator.answers import Answer, answer_error
 from asyncio_loader.testing.simulator.faults import Fault
+from asyncio_loader.testing.simulator.link import Link
 from asyncio_loader.testing.simulator.log import Row
 from asyncio_loader.testing.simulator.requests import CHUNKED, BadRequestError, HeadReader, Request, parse_head
 
-__all__ = ["Connection", "Verdicts"]
+__all__ = ["Connection", "Verdict", "Verdicts"]
 
 # A close with a linger time of 0 sends RST in place of FIN.
 _LINGER_0 = struct.pack("ii", 1, 0)
+
+_NOTHING = memoryview(b"")
+
+
+class Verdict(NamedTuple):
+    """What becomes of a request.
+
+    Attributes:
+        answer: what S3 says to it.
+        delay_s: seconds to the first byte.
+        fault: what goes wrong with the answer, or None.
+        kind: for the log: the fault's kind, ``"throttle"``, or None.
+    """
+
+    answer: Answer
+    delay_s: float = 0.0
+    fault: Fault | None = None
+    kind: str | None = None
 
 
 class Verdicts(Protocol):
     """What a connection asks of the server behind it."""
 
-    def decide(self, request: Request) -> tuple[Answer, float, Fault | None]:
-        """Answer, seconds to its first byte, and the fault that it meets. Asked once per request."""
+    @property
+    def link(self) -> Link:
+        """The line that all connections share."""
+        ...
+
+    def decide(self, request: Request) -> Verdict:
+        """Asked once per request."""
+        ...
+
+    def number_connection(self) -> int:
+        """The number of a connection, asked for when its first request for S3 has come."""
         ...
 
     def control(self, request: Request) -> Answer | None:
@@ -44,21 +72,24 @@ class Verdicts(Protocol):
 
 
 class _Exchange:
-    __slots__ = ("answer", "fault", "received_s", "request")
+    __slots__ = ("answer", "fault", "kind", "received_s", "request", "sent_bytes", "status")
 
-    def __init__(self, request: Request, answer: Answer, fault: Fault | None) -> None:
+    def __init__(self, request: Request, verdict: Verdict) -> None:
         self.request = request
-        self.answer = answer
-        self.fault = fault
+        self.answer = verdict.answer
+        self.fault = verdict.fault
+        self.kind = verdict.kind
         self.received_s = time.monotonic()
+        self.status = 0
+        self.sent_bytes = 0
 
 
 class Connection(asyncio.Protocol):
     """HTTP/1.1 with keep-alive; pipelined requests are answered in order, each after its own latency."""
 
-    def __init__(self, verdicts: Verdicts, number: int) -> None:
+    def __init__(self, verdicts: Verdicts) -> None:
         self._verdicts = verdicts
-        self._number = number
+        self._number: int | None = None
         self._heads = HeadReader()
         self._exchange: _Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -66,6 +97,8 @@ class Connection(asyncio.Protocol):
         self._is_writable = True
         self._is_over = False
         self._resets_when_written = False
+        self._unsent = _NOTHING
+        self._has_turns = False
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -80,7 +113,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         if self._exchange is not None:
-            self._record(self._exchange, status=0, sent_bytes=0)
+            self._record(self._exchange)
 
     def pause_writing(self) -> None:
         """The client reads more slowly than the answers come: begin no further one."""
@@ -91,6 +124,8 @@ class Connection(asyncio.Protocol):
         self._is_writable = True
         if self._resets_when_written:
             self._reset()
+        elif self._unsent:
+            self._take_turns()
         else:
             self._serve()
 
@@ -128,34 +163,80 @@ class Connection(asyncio.Protocol):
         if control is not None:
             self._write(control, request.keeps_alive)
             return
-        answer, delay_s, fault = self._verdicts.decide(request)
-        self._exchange = _Exchange(request, answer, fault)
-        if delay_s > 0:
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._finish_late)
+        if self._number is None:
+            self._number = self._verdicts.number_connection()
+        verdict = self._verdicts.decide(request)
+        self._exchange = _Exchange(request, verdict)
+        if verdict.delay_s > 0:
+            self._timer = asyncio.get_running_loop().call_later(verdict.delay_s, self._answer_late)
         else:
-            self._finish()
+            self._answer()
 
-    def _finish_late(self) -> None:
-        self._finish()
+    def _answer_late(self) -> None:
+        self._answer()
         self._serve()
+
+    def _answer(self) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        if exchange.fault is not None and exchange.fault.kind != "status":
+            self._exchange = None
+            self._fail(exchange, exchange.fault)
+            return
+        answer = exchange.answer
+        exchange.status = answer.status
+        if self._verdicts.link.bytes_s is None:
+            self._write(answer, exchange.request.keeps_alive)
+            exchange.sent_bytes = len(answer.body)
+            self._finish()
+        else:
+            self._write_head(answer, exchange.request.keeps_alive)
+            self._unsent = answer.body
+            self._take_turns()
+
+    def _take_turns(self) -> None:
+        if not self._has_turns:
+            self._has_turns = True
+            self._verdicts.link.join(self)
+
+    def send_part(self, limit_bytes: int) -> tuple[int, bool]:
+        """See `Sender`."""
+        self._has_turns = False
+        exchange = self._exchange
+        if exchange is None or self._is_over or not self._is_writable:
+            return 0, False
+        part, self._unsent = self._unsent[:limit_bytes], self._unsent[limit_bytes:]
+        if part:
+            self._transport.write(part)
+            exchange.sent_bytes += len(part)
+        if not self._unsent:
+            if not exchange.request.keeps_alive:
+                self._close()
+            self._finish()
+            self._serve()
+            return len(part), False
+        self._has_turns = self._is_writable
+        return len(part), self._has_turns
 
     def _finish(self) -> None:
         exchange, self._exchange = self._exchange, None
         assert exchange is not None
-        if exchange.fault is not None and exchange.fault.kind != "status":
-            self._fail(exchange, exchange.fault)
-            return
-        self._write(exchange.answer, exchange.request.keeps_alive)
-        self._record(exchange, exchange.answer.status, len(exchange.answer.body))
+        self._record(exchange)
 
     def _write(self, answer: Answer, keeps_alive: bool) -> None:
-        ending = b"\r\n" if keeps_alive else b"Connection: close\r\n\r\n"
-        self._transport.write(answer.head + self._verdicts.date_line() + ending)
+        self._write_head(answer, keeps_alive)
         if len(answer.body):
             self._transport.write(answer.body)
         if not keeps_alive:
-            self._is_over = True
-            self._transport.close()
+            self._close()
+
+    def _write_head(self, answer: Answer, keeps_alive: bool) -> None:
+        ending = b"\r\n" if keeps_alive else b"Connection: close\r\n\r\n"
+        self._transport.write(answer.head + self._verdicts.date_line() + ending)
+
+    def _close(self) -> None:
+        self._is_over = True
+        self._transport.close()
 
     def _fail(self, exchange: _Exchange, fault: Fault) -> None:
         self._is_over = True
@@ -163,13 +244,14 @@ class Connection(asyncio.Protocol):
         if after_bytes is None and fault.kind == "short":
             after_bytes = len(exchange.answer.body) // 2
         if after_bytes is None:
-            self._record(exchange, status=0, sent_bytes=0)
+            self._record(exchange)
         else:
             body = exchange.answer.body[:after_bytes]
             # Without a buffer, `pause_writing` tells whether anything of it waits.
             self._transport.set_write_buffer_limits(high=0)
             self._transport.write(b"".join((exchange.answer.head, self._verdicts.date_line(), b"\r\n", body)))
-            self._record(exchange, exchange.answer.status, len(body))
+            exchange.status, exchange.sent_bytes = exchange.answer.status, len(body)
+            self._record(exchange)
         if fault.kind == "short":
             self._transport.close()
         elif fault.kind == "reset" and self._is_writable:
@@ -181,10 +263,18 @@ class Connection(asyncio.Protocol):
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
         self._transport.abort()
 
-    def _record(self, exchange: _Exchange, status: int, sent_bytes: int) -> None:
-        request, answer, fault = exchange.request, exchange.answer, exchange.fault
-        times = (exchange.received_s, time.monotonic())
-        kind = fault.kind if fault else None
+    def _record(self, exchange: _Exchange) -> None:
+        request, times = exchange.request, (exchange.received_s, time.monotonic())
+        assert self._number is not None
         self._verdicts.record(
-            (request.method, answer.key, request.range, status, sent_bytes, *times, self._number, kind)
+            (
+                request.method,
+                exchange.answer.key,
+                request.range,
+                exchange.status,
+                exchange.sent_bytes,
+                *times,
+                self._number,
+                exchange.kind,
+            )
         )

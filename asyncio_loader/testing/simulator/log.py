@@ -7,10 +7,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["CAPACITY_ITEMS", "RequestLog", "RequestRecord", "Row"]
+__all__ = ["CAPACITY_ITEMS", "THROTTLED", "RequestLog", "RequestRecord", "Row", "SimulatorFigures"]
 
 CAPACITY_ITEMS = 1_000_000
 """Requests that the log remembers: 200 MB at the most, and more than any test or benchmark makes."""
+
+THROTTLED = "throttle"
+"""`RequestRecord.fault` of a request that was one too many."""
 
 Row: TypeAlias = tuple[str, str, str | None, int, int, float, float, int, str | None]
 
@@ -29,7 +32,7 @@ class RequestRecord:
             pipelined request counts as read when the one before it has been answered.
         answered_s: when it was answered or given up, on the same clock.
         connection: number of its connection, from 0 in the order in which they were made.
-        fault: kind of the fault that it met, or None.
+        fault: kind of the fault that it met, ``"throttle"`` where it was one too many, or None.
     """
 
     method: str
@@ -43,6 +46,27 @@ class RequestRecord:
     fault: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SimulatorFigures:
+    """What the server has done since its start. Two of them tell the rates in between.
+
+    Attributes:
+        now_s: when they were taken, on the clock of `time.monotonic`.
+        requests: those that were answered or given up.
+        throttled: those among them that a `Throttle` refused.
+        sent_bytes: body bytes, as in `RequestRecord`.
+        in_flight: requests that wait for their answer now.
+        connections: connections that a request has come over.
+    """
+
+    now_s: float
+    requests: int
+    throttled: int
+    sent_bytes: int
+    in_flight: int
+    connections: int
+
+
 class RequestLog:
     """The latest requests, in the order in which they were answered.
 
@@ -51,10 +75,20 @@ class RequestLog:
 
     def __init__(self, capacity_items: int = CAPACITY_ITEMS) -> None:
         self._rows: deque[Row] = deque(maxlen=capacity_items)
-        self.append = self._rows.append
+        self.requests = 0
+        self.throttled = 0
+        self.sent_bytes = 0
+
+    def append(self, row: Row) -> None:
+        """Add one; the sums are of all that ever came."""
+        self._rows.append(row)
+        self.requests += 1
+        self.sent_bytes += row[4]
+        if row[8] == THROTTLED:
+            self.throttled += 1
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all of them, but not the sums."""
         self._rows.clear()
 
     def dump(self) -> bytes:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from urllib.parse import quote
 
 import asyncio_loader
 from asyncio_loader.errors import ConfigError, LoaderError
 from asyncio_loader.testing.simulator.faults import Fault
 from asyncio_loader.testing.simulator.latency import Latency
-from asyncio_loader.testing.simulator.log import RequestLog, RequestRecord
-from asyncio_loader.testing.simulator.server import CONTROL_PATH, ServerSettings
+from asyncio_loader.testing.simulator.log import RequestLog, RequestRecord, SimulatorFigures
+from asyncio_loader.testing.simulator.server import FIGURES_PATH, LOG_PATH, SETTINGS_PATH
+from asyncio_loader.testing.simulator.settings import ServerSettings
 from asyncio_loader.testing.simulator.spool import Objects, write_spool
+from asyncio_loader.testing.simulator.throttle import Throttle
 
 __all__ = ["S3Simulator"]
 
@@ -48,6 +53,8 @@ class S3Simulator:
         slow_fraction: share of the requests, 0 to 1, that take `slow_s` instead.
         slow_s: seconds.
         faults: what goes wrong; see `Fault`. The first that meets a request wins.
+        throttle: requests per second that it takes; see `Throttle`. Of several each has its say.
+        bandwidth_bytes_s: bytes of bodies per second that all connections get together. None: no limit.
         seed: latency and faults of a request are a function of it, the key, and the number of the request among
             those of the key. The same run meets the same weather, whatever the order of arrival.
         bucket: name of the bucket.
@@ -67,6 +74,8 @@ class S3Simulator:
         slow_fraction: float = 0.0,
         slow_s: float = 1.0,
         faults: Sequence[Fault] | None = None,
+        throttle: Throttle | Sequence[Throttle] | None = None,
+        bandwidth_bytes_s: float | None = None,
         seed: int = 0,
         bucket: str = "bucket",
     ) -> None:
@@ -75,7 +84,14 @@ class S3Simulator:
         latency = Latency(median_s=median_s, p99_s=p99_s, slow_fraction=slow_fraction, slow_s=slow_s, seed=seed)
         self.bucket = bucket
         self._objects = objects
-        self._settings = ServerSettings(bucket=bucket, latency=latency, faults=tuple(faults or ()), seed=seed)
+        self._settings = ServerSettings(
+            bucket=bucket,
+            latency=latency,
+            faults=tuple(faults or ()),
+            throttles=_throttles(throttle),
+            bandwidth_bytes_s=bandwidth_bytes_s,
+            seed=seed,
+        )
         self._process: subprocess.Popen[str] | None = None
         self._port = 0
 
@@ -156,15 +172,49 @@ class S3Simulator:
 
     def requests(self, *, clear: bool = False) -> list[RequestRecord]:
         """The log: the last million requests, in the order in which they were answered; `clear` empties it."""
+        return RequestLog.load(self._control("DELETE" if clear else "GET", LOG_PATH))
+
+    def figures(self) -> SimulatorFigures:
+        """Sums since the start: cheap enough to be asked for many times a second, unlike the log."""
+        return SimulatorFigures(**json.loads(self._control("GET", FIGURES_PATH)))
+
+    def set_throttle(self, throttle: Throttle | Sequence[Throttle] | None) -> None:
+        """Another limit from now on, its buckets full; None: no limit."""
+        self._change(throttles=_throttles(throttle))
+
+    def set_bandwidth(self, bytes_s: float | None) -> None:
+        """Another bandwidth from now on; None: no limit."""
+        self._change(bandwidth_bytes_s=bytes_s)
+
+    def set_faults(self, faults: Sequence[Fault]) -> None:
+        """Other faults from now on, and the requests of each key numbered from 0 again, as after a start."""
+        self._change(faults=tuple(faults))
+
+    def _change(self, **fields: Any) -> None:
+        settings = replace(self._settings, **fields)
+        self._control("PUT", f"{SETTINGS_PATH}?{quote(settings.dump_changes(*fields))}")
+        self._settings = settings
+
+    def _control(self, method: str, target: str) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self._running_port(), timeout=_CONTROL_TIMEOUT_S)
         with contextlib.closing(connection):
-            connection.request("DELETE" if clear else "GET", CONTROL_PATH)
-            return RequestLog.load(connection.getresponse().read())
+            connection.request(method, target)
+            answer = connection.getresponse()
+            body = answer.read()
+        if answer.status != 200:
+            raise LoaderError(f"S3Simulator: {method} {target[:200]}: HTTP {answer.status}")
+        return body
 
     def _running_port(self) -> int:
         if self._process is None or self._process.returncode is not None:
             raise ConfigError("S3Simulator: it is not running; use it in a `with` block")
         return self._port
+
+
+def _throttles(throttle: Throttle | Sequence[Throttle] | None) -> tuple[Throttle, ...]:
+    if throttle is None:
+        return ()
+    return (throttle,) if isinstance(throttle, Throttle) else tuple(throttle)
 
 
 def _spawn(directory: Path, stderr: int) -> subprocess.Popen[str]:

@@ -18,6 +18,16 @@ def test_it_forgets_the_oldest() -> None:
     assert [record.key for record in RequestLog.load(log.dump())] == ["1", "2"]
 
 
+def test_sums_are_of_all_that_came() -> None:
+    log = RequestLog(capacity_items=1)
+    log.append(("GET", "a", None, 200, 7, 0.0, 0.0, 0, None))
+    log.append(("GET", "b", None, 503, 3, 0.0, 0.0, 0, "throttle"))
+    log.append(("GET", "b", None, 503, 3, 0.0, 0.0, 0, "status"))
+    log.clear()
+
+    assert (log.requests, log.throttled, log.sent_bytes) == (3, 1, 13)
+
+
 def test_clear_forgets_all() -> None:
     log = RequestLog()
     log.append(("GET", "a", None, 200, 0, 0.0, 0.0, 0, None))

@@ -5,14 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asyncio_loader.errors import ConfigError, LoaderError
-from asyncio_loader.testing import S3Simulator
+from asyncio_loader.testing import Fault, S3Simulator, Throttle
 from asyncio_loader.testing.simulator import process as process_module
 
 
@@ -83,6 +85,55 @@ def test_the_same_seed_brings_the_same_weather() -> None:
     assert len(set(first)) > 1
 
 
+def statuses(simulator: S3Simulator, count: int) -> list[int]:
+    found = []
+    for _ in range(count):
+        try:
+            fetch(simulator, "a")
+            found.append(200)
+        except urllib.error.HTTPError as error:
+            error.close()
+            found.append(error.code)
+    return found
+
+
+def test_the_throttle_can_be_changed_while_it_runs() -> None:
+    with S3Simulator({"a": b"x"}, throttle=Throttle(per_second=0.001, burst=2)) as simulator:
+        assert statuses(simulator, 3) == [200, 200, 503]
+        simulator.set_throttle(Throttle(per_second=0.001, burst=1))
+        assert statuses(simulator, 2) == [200, 503]
+        simulator.set_throttle(None)
+        assert statuses(simulator, 2) == [200, 200]
+        figures = simulator.figures()
+
+        assert (figures.requests, figures.throttled, figures.in_flight, figures.connections) == (7, 2, 0, 7)
+        assert time.monotonic() - 20 < figures.now_s < time.monotonic()
+        assert [record.fault for record in simulator.requests()].count("throttle") == 2
+
+
+def test_faults_can_be_changed_while_it_runs() -> None:
+    with S3Simulator({"a": b"x"}, faults=[Fault("status", times=1)]) as simulator:
+        assert statuses(simulator, 2) == [503, 200]
+        simulator.set_faults([Fault("status", status=500, times=1)])
+        assert statuses(simulator, 2) == [500, 200]
+        simulator.set_faults([])
+        assert statuses(simulator, 1) == [200]
+
+
+def test_the_bandwidth_is_that_of_all_connections_together() -> None:
+    body = bytes(200_000)
+    with S3Simulator({"a": body}, bandwidth_bytes_s=2e6) as simulator, ThreadPoolExecutor(4) as threads:
+        started_s = time.monotonic()
+        assert list(threads.map(lambda _: fetch(simulator, "a"), range(4))) == [body] * 4
+        took_s = time.monotonic() - started_s
+        simulator.set_bandwidth(None)
+
+        # 800 KB at 2 MB/s, less what may go at once.
+        assert took_s > 0.38
+        assert [record.sent_bytes for record in simulator.requests()] == [200_000] * 4
+        assert fetch(simulator, "a") == body
+
+
 def test_it_is_gone_after_the_block() -> None:
     with S3Simulator({"a": b"x"}) as simulator:
         pid = simulator.pid
@@ -139,7 +190,7 @@ def test_wrong_arguments_are_refused_at_once(wrong: dict[str, Any]) -> None:
 
 SCRIPT = """
 import os, sys, time
-from asyncio_loader.testing import S3Simulator
+from asyncio_loader.testing import Fault, S3Simulator, Throttle
 simulator = S3Simulator({"a": b"x"})
 simulator.start()
 if "fork" in sys.argv and os.fork() == 0:
