@@ -79,7 +79,23 @@ class AccessDenied(FetchError, PermissionError):
 
 
 class Throttled(FetchError):
-    """The server asked for fewer requests (503 SlowDown, 429) until the retry policy gave up."""
+    """The server asked for fewer requests (503 SlowDown, 429) until the retry policy gave up.
+
+    Attributes:
+        retry_after_s: seconds that the server wants to be left alone, at the least; None: it did not say.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        key: str | None = None,
+        attempts: int = 0,
+        elapsed_s: float = 0.0,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, key=key, attempts=attempts, elapsed_s=elapsed_s)
+        self.retry_after_s = retry_after_s
 
 
 class ServerFault(FetchError):

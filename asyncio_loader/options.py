@@ -45,18 +45,31 @@ def _is_seconds(value: object, *, zero: bool = False) -> bool:
 class RetryPolicy:
     """When a GET is tried again, and when it is given up.
 
-    Retried are timeouts, lost connections, short reads, throttling and 500/502/503/504. The pause before attempt
-    *n* + 1 is drawn evenly from 0 to ``min(backoff_max_s, backoff_initial_s * 2 ** (n - 1))``: full jitter, the
-    variant that AWS found to finish first with the fewest calls ("Exponential Backoff And Jitter", AWS Architecture
-    Blog, 2015).
+    By class of error:
+
+    - passing faults (timeouts, lost connections, short reads, 500/502/503/504) count as attempts;
+    - throttling (503 SlowDown, 429, a 503 with ``Retry-After``) does not: the server is well and says "later", so that
+      the deadline alone ends it;
+    - bytes without their checksum are fetched anew a few times, since what broke them may be the server's disk;
+    - anything else (404, 403, other 400s) is final at once.
+
+    The pause before attempt *n* + 1 is drawn evenly from 0 to ``min(backoff_max_s, backoff_initial_s * 2 ** (n - 1))``:
+    full jitter, the variant that AWS found to finish first with the fewest calls ("Exponential Backoff And Jitter", AWS
+    Architecture Blog, 2015). A ``Retry-After`` is waited for first, and the pause comes on top: else all that were told
+    the same would come back at the same moment. After throttling the ceilings are those of an initial 0.05 s at least.
 
     Attributes:
-        max_attempts: GETs per object, the first included; of a listing, put or delete likewise the requests. 10, as
-            the AWS CRT client has it.
-        deadline_s: seconds from the first GET after which no further one is made. 180, as obstore has it. A page of a
-            listing, a delete, and the beginning and the end of an upload are cut there.
+        max_attempts: GETs per object, the first included and throttled ones not; of a listing, put or delete likewise
+            the requests. 10, as the AWS CRT client has it. 1: nothing is tried again, throttled or not.
+        checksum_attempts: of these, GETs that may bring other bytes than the checksum says. 3: an error on the way is
+            rare and another GET cures it; of a broken object each one is in vain.
+        deadline_s: seconds from the first GET after which no further one is made; one that would come later is not
+            waited for. 180, as obstore has it. A page of a listing, a delete, and the beginning and the end of an
+            upload are cut there.
         backoff_initial_s: ceiling of the first pause. 0.1: a few times the first-byte latency of S3.
         backoff_max_s: ceiling of every pause. 20, as the AWS SDKs have it.
+        retry_after_max_s: the longest ``Retry-After`` that is honoured in full; of a longer one, this much. 60: the
+            quotas of gateways are mostly per minute, and S3 itself sends none.
         connect_timeout_s: seconds for DNS, TCP and TLS together. 5: a healthy connection takes less than 0.1.
         first_byte_timeout_s: seconds from the request to the response head. 30: S3 answers in 0.01–0.2; beyond
             that a second try on another connection is likely to be faster.
@@ -65,18 +78,21 @@ class RetryPolicy:
     """
 
     max_attempts: int = 10
+    checksum_attempts: int = 3
     deadline_s: float = 180.0
     backoff_initial_s: float = 0.1
     backoff_max_s: float = 20.0
+    retry_after_max_s: float = 60.0
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 30.0
     stall_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
-        _require(_is_count(self.max_attempts), self, "max_attempts", "a whole number of at least 1")
+        for name in ("max_attempts", "checksum_attempts"):
+            _require(_is_count(getattr(self, name)), self, name, "a whole number of at least 1")
         for name in ("deadline_s", "connect_timeout_s", "first_byte_timeout_s", "stall_timeout_s"):
             _require(_is_seconds(getattr(self, name)), self, name, "a number of seconds above 0")
-        for name in ("backoff_initial_s", "backoff_max_s"):
+        for name in ("backoff_initial_s", "backoff_max_s", "retry_after_max_s"):
             _require(_is_seconds(getattr(self, name), zero=True), self, name, "a number of seconds, 0 or more")
 
 

@@ -4,24 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from asyncio_loader.errors import ConnectionLost, FetchTimeout, ServerFault, ShortRead, Throttled
+from asyncio_loader.errors import ChecksumMismatch, ConnectionLost, FetchTimeout, ServerFault, ShortRead, Throttled
 from asyncio_loader.options import RetryPolicy
 
-__all__ = ["backoff_s", "is_retryable"]
+__all__ = ["Tries", "backoff_s", "is_retryable"]
 
-_RETRYABLE = (ConnectionLost, FetchTimeout, ServerFault, ShortRead, Throttled)
+_RETRYABLE = (ChecksumMismatch, ConnectionLost, FetchTimeout, ServerFault, ShortRead, Throttled)
+
+# Without attempts to count, a policy that makes no pauses would ask a throttling server as fast as it can refuse.
+_LEAST_THROTTLE_CEILING_S = 0.05
 
 
 def is_retryable(error: BaseException) -> bool:
-    """True for what a later request may cure: timeouts, lost connections, short reads, throttling, 500/502/503/504."""
+    """True for what a later request may cure, see `RetryPolicy`."""
     return isinstance(error, _RETRYABLE)
 
 
-def backoff_s(policy: RetryPolicy, failures: int, draw: Callable[[], float]) -> float:
+def backoff_s(policy: RetryPolicy, failures: int, draw: Callable[[], float], least_ceiling_s: float = 0.0) -> float:
     """Seconds to wait after the `failures`-th failure (from 1): full jitter, see `RetryPolicy`.
 
-    `draw` returns a number in [0, 1), as `random.random` does.
+    `draw` returns a number in [0, 1), as `random.random` does. The ceilings are at least those that `least_ceiling_s`
+    as the first one makes.
     """
     # 2.0 ** 1024 overflows a float; the ceiling is reached long before.
-    ceiling = min(policy.backoff_max_s, policy.backoff_initial_s * 2.0 ** min(failures - 1, 64))
-    return draw() * ceiling
+    ceiling = max(policy.backoff_initial_s, least_ceiling_s) * 2.0 ** min(failures - 1, 64)
+    return draw() * min(max(policy.backoff_max_s, least_ceiling_s), ceiling)
+
+
+class Tries:
+    """The failures of one object, and what follows from them.
+
+    Attributes:
+        failures: how many there were.
+    """
+
+    __slots__ = ("_counted", "_mismatches", "_policy", "failures")
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._counted = 0
+        self._mismatches = 0
+        self.failures = 0
+
+    def pause_s(self, error: BaseException, elapsed_s: float, draw: Callable[[], float]) -> float | None:
+        """Count a failure; seconds until the next try, None if there is to be none.
+
+        Args:
+            error: what happened.
+            elapsed_s: seconds since the first try began.
+            draw: see `backoff_s`.
+        """
+        policy = self._policy
+        self.failures += 1
+        self._counted += not isinstance(error, Throttled)
+        self._mismatches += isinstance(error, ChecksumMismatch)
+        if not is_retryable(error) or self._is_used_up():
+            return None
+        if isinstance(error, Throttled):
+            told_s = min(error.retry_after_s or 0.0, policy.retry_after_max_s)
+            pause_s = told_s + backoff_s(policy, self.failures, draw, _LEAST_THROTTLE_CEILING_S)
+        else:
+            pause_s = backoff_s(policy, self.failures, draw)
+        return pause_s if elapsed_s + pause_s <= policy.deadline_s else None
+
+    def _is_used_up(self) -> bool:
+        policy = self._policy
+        if policy.max_attempts == 1:
+            return True
+        return self._counted >= policy.max_attempts or self._mismatches >= policy.checksum_attempts

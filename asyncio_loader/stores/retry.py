@@ -8,9 +8,9 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from asyncio_loader.errors import FetchError
+from asyncio_loader.errors import FetchError, Throttled
 from asyncio_loader.options import RetryPolicy
-from asyncio_loader.stores.backoff import backoff_s, is_retryable
+from asyncio_loader.stores.backoff import Tries
 
 __all__ = ["RetryLog", "retry_calls"]
 
@@ -66,27 +66,30 @@ async def retry_calls(
     other.
     """
     clock = asyncio.get_running_loop().time
-    started = clock()
-    attempt = 0
+    started_s = clock()
+    tries = Tries(retry)
     while True:
-        attempt += 1
+        attempt = tries.failures + 1
         if on_attempt is not None:
             on_attempt(attempt)
         try:
             return await call(), attempt
         except FetchError as error:
-            elapsed = clock() - started - rested_s()
-            pause = backoff_s(retry, attempt, draw)
-            if not is_retryable(error) or attempt >= retry.max_attempts or elapsed + pause > retry.deadline_s:
-                raise _given_up(error, uri, attempt, elapsed) from error
+            elapsed_s = clock() - started_s - rested_s()
+            pause_s = tries.pause_s(error, elapsed_s, draw)
+            if pause_s is None:
+                raise _given_up(error, uri, attempt, elapsed_s) from error
             if on_retry is None:
                 on_retry = RetryLog()
-            on_retry(error, attempt, pause)
-        await asyncio.sleep(pause)
+            on_retry(error, attempt, pause_s)
+        await asyncio.sleep(pause_s)
 
 
 def _given_up(error: FetchError, uri: str, attempts: int, elapsed_s: float) -> FetchError:
     said = str(error) if uri in str(error) else f"{uri}: {error}"
     if attempts > 1:
         said = f"{said} (gave up after {attempts} attempts in {elapsed_s:.1f} s)"
-    return type(error)(said, key=uri, attempts=attempts, elapsed_s=elapsed_s)
+    given_up = type(error)(said, key=uri, attempts=attempts, elapsed_s=elapsed_s)
+    if isinstance(given_up, Throttled) and isinstance(error, Throttled):
+        given_up.retry_after_s = error.retry_after_s
+    return given_up
