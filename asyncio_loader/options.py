@@ -56,7 +56,8 @@ class RetryPolicy:
     The pause before attempt *n* + 1 is drawn evenly from 0 to ``min(backoff_max_s, backoff_initial_s * 2 ** (n - 1))``:
     full jitter, the variant that AWS found to finish first with the fewest calls ("Exponential Backoff And Jitter", AWS
     Architecture Blog, 2015). A ``Retry-After`` is waited for first, and the pause comes on top: else all that were told
-    the same would come back at the same moment. After throttling the ceilings are those of an initial 0.05 s at least.
+    the same would come back at the same moment. After throttling the ceiling is 0.05 s at the least and
+    `throttle_backoff_max_s` at the most.
 
     Attributes:
         max_attempts: GETs per object, the first included and throttled ones not; of a listing, put or delete likewise
@@ -68,6 +69,9 @@ class RetryPolicy:
             upload are cut there.
         backoff_initial_s: ceiling of the first pause. 0.1: a few times the first-byte latency of S3.
         backoff_max_s: ceiling of every pause. 20, as the AWS SDKs have it.
+        throttle_backoff_max_s: the same after throttling, where no attempts are to be saved. 5: when 512 objects that
+            wait for each other in the epoch's order meet a limit of 100 requests per second, the last one comes after
+            8 s (with 20: 13; 5 is the least possible), and 5 s after the end of an outage of 10 s (with 20: 19).
         retry_after_max_s: the longest ``Retry-After`` that is honoured in full; of a longer one, this much. 60: the
             quotas of gateways are mostly per minute, and S3 itself sends none.
         connect_timeout_s: seconds for DNS, TCP and TLS together. 5: a healthy connection takes less than 0.1.
@@ -82,6 +86,7 @@ class RetryPolicy:
     deadline_s: float = 180.0
     backoff_initial_s: float = 0.1
     backoff_max_s: float = 20.0
+    throttle_backoff_max_s: float = 5.0
     retry_after_max_s: float = 60.0
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 30.0
@@ -92,7 +97,7 @@ class RetryPolicy:
             _require(_is_count(getattr(self, name)), self, name, "a whole number of at least 1")
         for name in ("deadline_s", "connect_timeout_s", "first_byte_timeout_s", "stall_timeout_s"):
             _require(_is_seconds(getattr(self, name)), self, name, "a number of seconds above 0")
-        for name in ("backoff_initial_s", "backoff_max_s", "retry_after_max_s"):
+        for name in ("backoff_initial_s", "backoff_max_s", "throttle_backoff_max_s", "retry_after_max_s"):
             _require(_is_seconds(getattr(self, name), zero=True), self, name, "a number of seconds, 0 or more")
 
 

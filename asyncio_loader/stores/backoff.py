@@ -7,7 +7,7 @@ from collections.abc import Callable
 from asyncio_loader.errors import ChecksumMismatch, ConnectionLost, FetchTimeout, ServerFault, ShortRead, Throttled
 from asyncio_loader.options import RetryPolicy
 
-__all__ = ["Tries", "backoff_s", "is_retryable"]
+__all__ = ["Tries", "backoff_s", "is_retryable", "throttle_pause_s"]
 
 _RETRYABLE = (ChecksumMismatch, ConnectionLost, FetchTimeout, ServerFault, ShortRead, Throttled)
 
@@ -20,15 +20,26 @@ def is_retryable(error: BaseException) -> bool:
     return isinstance(error, _RETRYABLE)
 
 
-def backoff_s(policy: RetryPolicy, failures: int, draw: Callable[[], float], least_ceiling_s: float = 0.0) -> float:
+def backoff_s(policy: RetryPolicy, failures: int, draw: Callable[[], float]) -> float:
     """Seconds to wait after the `failures`-th failure (from 1): full jitter, see `RetryPolicy`.
 
-    `draw` returns a number in [0, 1), as `random.random` does. The ceilings are at least those that `least_ceiling_s`
-    as the first one makes.
+    `draw` returns a number in [0, 1), as `random.random` does.
     """
+    return draw() * min(policy.backoff_max_s, _doubled(policy.backoff_initial_s, failures))
+
+
+def throttle_pause_s(
+    policy: RetryPolicy, failures: int, retry_after_s: float | None, draw: Callable[[], float]
+) -> float:
+    """As `backoff_s`, after throttling; `retry_after_s` is what the server said."""
+    ceiling = min(policy.throttle_backoff_max_s, _doubled(policy.backoff_initial_s, failures))
+    told_s = min(retry_after_s or 0.0, policy.retry_after_max_s)
+    return told_s + draw() * max(_LEAST_THROTTLE_CEILING_S, ceiling)
+
+
+def _doubled(initial_s: float, failures: int) -> float:
     # 2.0 ** 1024 overflows a float; the ceiling is reached long before.
-    ceiling = max(policy.backoff_initial_s, least_ceiling_s) * 2.0 ** min(failures - 1, 64)
-    return draw() * min(max(policy.backoff_max_s, least_ceiling_s), ceiling)
+    return initial_s * 2.0 ** min(failures - 1, 64)
 
 
 class Tries:
@@ -61,8 +72,7 @@ class Tries:
         if not is_retryable(error) or self._is_used_up():
             return None
         if isinstance(error, Throttled):
-            told_s = min(error.retry_after_s or 0.0, policy.retry_after_max_s)
-            pause_s = told_s + backoff_s(policy, self.failures, draw, _LEAST_THROTTLE_CEILING_S)
+            pause_s = throttle_pause_s(policy, self.failures, error.retry_after_s, draw)
         else:
             pause_s = backoff_s(policy, self.failures, draw)
         return pause_s if elapsed_s + pause_s <= policy.deadline_s else None
