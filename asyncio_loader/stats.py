@@ -15,25 +15,33 @@ class LoaderStats:
         samples: samples handed to the consumer.
         gets: GETs made, retries and hedges included. Far above `samples` means an unhealthy server or network.
         retries: GETs made because an earlier one failed. Above 1 % of `gets`: look at the errors in the log.
-        hedges: GETs made because an earlier one was slow.
+        hedges: GETs made because an earlier one was slow. At most `FetchOptions.hedge` of `gets`.
+        hedges_won: of these, the ones that answered first. Far below half of `hedges`: the server is slow for this
+            object whoever asks, and hedging brings little.
         bytes_fetched: bytes of bodies received whole.
         wait_s: seconds the consumer stood still for the next sample. Its share of `elapsed_s` is what a faster
             loader could win; near 0 the loader is not the limit.
         elapsed_s: seconds from the first sample asked for to the last answer, summed over the iterations.
         peak_window_bytes: the most bytes that were reserved at once. Close to `window_bytes`: the consumer is the
             limit, or the window is too small for the latency; far below it: the network is.
-        failed: samples that did not come or were rejected by a transform.
+        failed: samples that did not come, or that a transform raised upon: what `on_error` decides about.
+        rejected: samples that a pipeline returned None for, so that another one came in their place.
+        refetches: objects that were fetched a second time because they could not be decoded. Where `failed` does not
+            grow with it, bytes are damaged on their way: `verify` finds that earlier.
     """
 
     samples: int = 0
     gets: int = 0
     retries: int = 0
     hedges: int = 0
+    hedges_won: int = 0
     bytes_fetched: int = 0
     wait_s: float = 0.0
     elapsed_s: float = 0.0
     peak_window_bytes: int = 0
     failed: int = 0
+    rejected: int = 0
+    refetches: int = 0
 
     @property
     def wait_share(self) -> float:
@@ -50,8 +58,8 @@ class Counters:
     """The running figures behind a `LoaderStats`.
 
     Each field has one writing thread, so that no lock is needed: the loop thread writes `gets`, `retries`, `hedges`,
-    `bytes_fetched` and `peak_window_bytes`, the consumer the rest. Reading from any thread gives whole numbers that
-    may be one event apart.
+    `hedges_won`, `bytes_fetched`, `refetches` and `peak_window_bytes`, the consumer the rest. Reading from any thread
+    gives whole numbers that may be one event apart.
     """
 
     __slots__ = tuple(f.name for f in fields(LoaderStats))
@@ -60,11 +68,14 @@ class Counters:
     gets: int
     retries: int
     hedges: int
+    hedges_won: int
     bytes_fetched: int
     wait_s: float
     elapsed_s: float
     peak_window_bytes: int
     failed: int
+    rejected: int
+    refetches: int
 
     def __init__(self) -> None:
         for f in fields(LoaderStats):
@@ -74,6 +85,11 @@ class Counters:
         """Count a GET that is about to be made, the `attempt`-th (from 1) for its object. In the loop thread."""
         self.gets += 1
         self.retries += attempt > 1
+
+    def count_hedge(self) -> None:
+        """Count a GET that is about to be made because another one is slow. In the loop thread."""
+        self.gets += 1
+        self.hedges += 1
 
     def snapshot(self) -> LoaderStats:
         """The figures now."""

@@ -69,7 +69,14 @@ class Feed:
         self._agenda = Agenda(jobs, is_complete=is_complete)
         # It knows the queue alone: a feed that the loop refers to would never be collected.
         handover = _Handover(self._ready)
-        prefetcher = Prefetcher(store, self._agenda, options=options, deliver=handover.add, counters=counters)
+        prefetcher = Prefetcher(
+            store,
+            self._agenda,
+            options=options,
+            deliver=handover.add,
+            counters=counters,
+            is_waited_for=handover.is_empty,
+        )
         self.window = prefetcher.window
         self._running = loop_thread.start(_run(prefetcher, handover))
         # A feed that is dropped rather than closed must not go on fetching.
@@ -156,6 +163,10 @@ class _Handover:
                 self._loop = asyncio.get_running_loop()
             self._loop.call_soon(self.flush)
         self._fresh.append(item)
+
+    def is_empty(self) -> bool:
+        """Whether the consumer has fetched all that was handed over; it may still work on some of it."""
+        return not self._fresh and self._ready.empty()
 
     def flush(self) -> None:
         """Hand over now."""

@@ -28,6 +28,10 @@ _LOCAL_RANKS = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRAN
 _COUNTS = re.compile(r"\d+(\(x\d+\))?(,\d+(\(x\d+\))?)*")
 
 
+# Second GETs, and an object out of the order, must not queue behind all that is fetched ahead.
+_SPARE_CONNECTIONS = 16
+
+
 class Session:
     """A loop thread with a store on it, born in the process that iterates and used there only.
 
@@ -41,20 +45,22 @@ class Session:
     def __init__(self, storage: S3Options | ObjectStore, options: FetchOptions) -> None:
         self.options = _share_of(options)
         self.loop_thread = LoopThread()
-        self.store = StoreRouter(storage, timeouts=options.retry, max_connections=self.options.max_in_flight)
+        connections = self.options.max_in_flight + _SPARE_CONNECTIONS
+        self.store = StoreRouter(storage, timeouts=options.retry, max_connections=connections)
         # Here rather than in the loop thread's own finalizer: a callback on its way to the loop may hold the last
         # reference to that one, and a loop cannot wait for itself.
         self._finalizer = weakref.finalize(self, self.loop_thread.close, self.store.aclose)
 
     def fetch(self, uri: str, counters: Counters | None = None) -> tuple[Buffer, int]:
         """One object now, outside of the window: its bytes and the number of GETs. Blocks; raises FetchError."""
-        return self.loop_thread.run(self._fetch(uri, counters or Counters()))
+        return self.loop_thread.run(self.get(uri, counters or Counters()))
 
     def close(self) -> None:
         """Cancel what is under way, drop the connections, end the thread. Idempotent; upon collection, too."""
         self._finalizer()
 
-    async def _fetch(self, uri: str, counters: Counters) -> tuple[Buffer, int]:
+    async def get(self, uri: str, counters: Counters) -> tuple[Buffer, int]:
+        """`fetch`, on the loop. Cancelling it cancels the GET."""
         data, attempts = await fetch_object(self.store, uri, retry=self.options.retry, on_attempt=counters.count_get)
         counters.bytes_fetched += len(data)
         return data, attempts

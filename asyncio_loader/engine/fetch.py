@@ -13,27 +13,30 @@ from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Admit, ObjectStore, admits_now
 from asyncio_loader.stores.retry import retry_calls
 
-__all__ = ["fetch_object"]
+__all__ = ["Getting", "fetch_object"]
 
 
-class _Getting:
+class Getting:
     """One object's GETs. As an `admit` it knows how long bodies were kept waiting, which is not the server's time.
 
     Attributes:
+        uri: the object.
         rested_s: that time so far.
+        is_resting: a body is being kept waiting.
     """
 
-    __slots__ = ("_admit", "_store", "_uri", "rested_s")
+    __slots__ = ("_admit", "_store", "is_resting", "rested_s", "uri")
 
     def __init__(self, store: ObjectStore, uri: str, admit: Admit | None) -> None:
         self._store = store
-        self._uri = uri
         self._admit = admit
+        self.uri = uri
         self.rested_s = 0.0
+        self.is_resting = False
 
     def attempt(self) -> Awaitable[Buffer]:
         """One GET."""
-        return self._store.get(self._uri, admit=None if self._admit is None else self)
+        return self._store.get(self.uri, admit=None if self._admit is None else self)
 
     def count_rest(self) -> float:
         """See `retry_calls`."""
@@ -47,9 +50,11 @@ class _Getting:
         assert self._admit is not None
         clock = asyncio.get_running_loop().time
         started_s = clock()
+        self.is_resting = True
         try:
             await self._admit(size_bytes)
         finally:
+            self.is_resting = False
             self.rested_s += clock() - started_s
 
 
@@ -80,7 +85,7 @@ def fetch_object(
 
     Cancelling it cancels the GET under way and starts no other.
     """
-    getting = _Getting(store, uri, admit)
+    getting = Getting(store, uri, admit)
     return retry_calls(
         getting.attempt,
         uri,

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from asyncio_loader.engine.agenda import Agenda, Job
-from asyncio_loader.engine.fetch import fetch_object
+from asyncio_loader.engine.fetch import Getting
+from asyncio_loader.engine.hedge import HedgedGet, Hedging
 from asyncio_loader.engine.reorder import ReorderBuffer
 from asyncio_loader.engine.window import Credit, SizeEstimate, Window
 from asyncio_loader.errors import FetchError
@@ -15,7 +16,7 @@ from asyncio_loader.options import FetchOptions
 from asyncio_loader.records import Failed, Fetched, Outcome
 from asyncio_loader.stats import Counters
 from asyncio_loader.stores.base import ObjectStore
-from asyncio_loader.stores.retry import RetryLog
+from asyncio_loader.stores.retry import RetryLog, retry_calls
 
 __all__ = ["Delivery", "Prefetcher"]
 
@@ -48,6 +49,7 @@ class Prefetcher:
         options: FetchOptions,
         deliver: Callable[[Delivery], object],
         counters: Counters,
+        is_waited_for: Callable[[], bool] = lambda: True,
         estimate: SizeEstimate | None = None,
     ) -> None:
         """Describe the work.
@@ -58,6 +60,7 @@ class Prefetcher:
             options: how much at once.
             deliver: called in the loop's thread, once per job, in the jobs' order; must not block.
             counters: where it counts.
+            is_waited_for: whether the consumer waits for the next delivery, as far as the loop knows.
             estimate: of sizes that nobody knows. None: a new one.
         """
         self._store = store
@@ -66,6 +69,7 @@ class Prefetcher:
         self._ready: ReorderBuffer[Delivery] = ReorderBuffer(deliver)
         self._counters = counters
         self._estimate = estimate or SizeEstimate()
+        self._is_waited_for = is_waited_for
         self._retry_log = RetryLog()
         self.window = Window(options.window_bytes, options.window_items)
 
@@ -74,28 +78,45 @@ class Prefetcher:
 
         Cancelling it cancels every GET; what was not delivered by then is dropped.
         """
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._options.max_in_flight):
-                group.create_task(self._work())
+        options = self._options
+        hedging = Hedging(
+            options.hedge,
+            options.retry.slow_attempt_s,
+            counters=self._counters,
+            next_order=self._ready.next_order,
+            is_waited_for=self._is_waited_for,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                hedging.open(group.create_task)
+                for _ in range(options.max_in_flight):
+                    group.create_task(self._work(hedging))
+        finally:
+            hedging.close()
 
-    async def _work(self) -> None:
+    async def _work(self, hedging: Hedging) -> None:
         task = asyncio.current_task()
         while (entry := self._agenda.take_now() or await self._agenda.take()) is not None:
             order, job = entry
             if task is not None:
                 task.set_name(job.ref.uri)
             try:
-                await self._handle(order, job)
+                await self._handle(order, job, hedging)
             except Exception as error:
                 error.add_note(f"while fetching {job.ref.uri} (sample {job.slot.index})")
                 raise
 
-    async def _handle(self, order: int, job: Job) -> None:
+    async def _handle(self, order: int, job: Job, hedging: Hedging) -> None:
         known = job.ref.size_bytes
         expected = self._estimate.size_bytes if known is None else known
         # Without a coroutine, where there is room: this is done for every object.
         credit = self.window.reserve_now(order, expected) or await self.window.reserve(order, expected)
-        outcome = await self._fetch(job, credit)
+        uri = job.ref.uri
+        if _is_here(uri):
+            getting = Getting(self._store, uri, credit)
+        else:
+            getting = HedgedGet(hedging, self._store, uri, credit, order=order, size_bytes=expected)
+        outcome = await self._fetch(job, getting)
         size = len(outcome.data) if isinstance(outcome, Fetched) else 0
         if size != credit.size_bytes:
             # Nothing came, or the store does not tell sizes beforehand.
@@ -105,14 +126,14 @@ class Prefetcher:
             self._estimate.learn(size)
         self._ready.put(order, Delivery(outcome, credit))
 
-    async def _fetch(self, job: Job, credit: Credit) -> Outcome:
+    async def _fetch(self, job: Job, getting: Getting) -> Outcome:
         slot = job.slot
         try:
-            data, attempts = await fetch_object(
-                self._store,
+            data, attempts = await retry_calls(
+                getting.attempt,
                 job.ref.uri,
                 retry=self._options.retry,
-                admit=credit,
+                rested_s=getting.count_rest,
                 on_attempt=self._counters.count_get,
                 on_retry=self._retry_log,
             )
@@ -120,3 +141,8 @@ class Prefetcher:
             return Failed(job.ref, error, slot.position, slot.index, job.epoch, slot.is_padding, error.attempts)
         self._counters.bytes_fetched += len(data)
         return Fetched(job.ref, data, slot.position, slot.index, job.epoch, slot.is_padding, attempts)
+
+
+def _is_here(uri: str) -> bool:
+    """Whether it lies in a file or in memory, where asking twice makes nothing faster."""
+    return "://" not in uri or uri.startswith(("file://", "memory://"))

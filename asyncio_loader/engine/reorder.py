@@ -23,6 +23,10 @@ class ReorderBuffer(Generic[T]):
         self._early: dict[int, T] = {}
         self._next = 0
 
+    def next_order(self) -> int:
+        """The order of the item that is to be delivered next."""
+        return self._next
+
     def put(self, order: int, item: T) -> None:
         """Take an item in; delivers it and all that waited for it, if its turn has come."""
         self._early[order] = item

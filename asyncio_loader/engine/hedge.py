@@ -1,0 +1,437 @@
+"""Slow GETs: a second one where that is worth it, and the end of the first where it is hopeless."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from asyncio_loader.engine.fetch import Getting
+from asyncio_loader.engine.latency import LatencyHistogram
+from asyncio_loader.errors import FetchError, FetchTimeout
+from asyncio_loader.records import Buffer
+from asyncio_loader.stats import Counters
+from asyncio_loader.stores.backoff import is_retryable
+from asyncio_loader.stores.base import Admit, ObjectStore
+
+__all__ = ["HedgedGet", "Hedging", "StartTask"]
+
+MIB = 1024 * 1024
+
+# Fewer durations than this say nothing of a 98th percentile.
+_LEAST_SEEN = 64
+
+# The oldest object is hedged at two and a half times the share: with 2 %, the 95th percentile instead of the 98th.
+_URGENCY = 2.5
+
+# Second GETs that may be saved up, so that a burst of slow ones meets a few at once and the average holds.
+_SAVED = 8.0
+
+# The median of the latest GETs against the usual one: above, everything is slow and a second GET would be, too, and it
+# would add to what makes the server slow. Below the lower one that is over.
+_BROWN_OUT = 2.0
+_BROWN_OUT_OVER = 1.5
+
+# What is slow for so long that the usual median doubles in this time is the new usual.
+_USUAL_DOUBLES_S = 60.0
+
+# A body of which more than this is under way is not given up for a second GET; it is not the first byte that is late.
+_SMALL_BYTES = MIB
+
+# A body slower than this, beside the patience for its first byte, is hopeless.
+_LEAST_BYTES_PER_S = MIB
+
+# AWS lets a GET of less than 512 KB that takes 2 s be made again, and then again after 4 s ("Timeouts and Retries for
+# Latency-Sensitive Applications"). Where the usual tail is longer than that, this many times its 99th percentile.
+_LATE_TAILS = 4.0
+
+_LEAST_TICK_S, _MOST_TICK_S = 0.005, 0.1
+
+
+class StartTask(Protocol):
+    """Starts a task in whose failure all others end, as `asyncio.TaskGroup.create_task`."""
+
+    def __call__(self, coro: Coroutine[Any, Any, Buffer | FetchError], /) -> asyncio.Task[Buffer | FetchError]: ...
+
+
+class Hedging:
+    """Watches the GETs under way, by what GETs of their size took lately.
+
+    A GET slower than all but `share` of them gets a second one; the object that the consumer waits for does so sooner.
+    Second GETs are `share` of all at most, over any time but for eight that may be saved up, and none where the latency
+    of all rises at once. Whichever of the two has the head of its answer first is read; the other one is dropped. So no
+    object is ever in memory twice.
+
+    A GET that takes `late_s`, or four times the 99th percentile if that is longer, is given up as timed out; the next
+    attempt has twice as long, and so on.
+
+    There is no timer per GET: one looks at the oldest of each class of sizes, 10 to 200 times a second.
+
+    Lives in one event loop.
+    """
+
+    def __init__(
+        self,
+        share: float,
+        late_s: float,
+        *,
+        counters: Counters,
+        next_order: Callable[[], int],
+        is_waited_for: Callable[[], bool],
+    ) -> None:
+        """Describe it.
+
+        Args:
+            share: of the GETs that may be second ones, 0 to 1; 0: none.
+            late_s: seconds after which a first GET of a small object is given up; 0: never.
+            counters: where it counts.
+            next_order: the place in the consumer's sequence of the oldest object that is not delivered yet.
+            is_waited_for: whether the consumer waits for that one.
+        """
+        self._share = share
+        self._late_s = late_s
+        self._counters = counters
+        self._next_order = next_order
+        self._is_waited_for = is_waited_for
+        self._loop = asyncio.get_running_loop()
+        self._start: StartTask | None = None
+        self._classes: dict[int, _SizeClass] = {}
+        self._saved = 1.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def open(self, start: StartTask) -> None:
+        """From now on, second GETs are tasks that `start` makes."""
+        self._start = start
+
+    def close(self) -> None:
+        """Look no more. Idempotent."""
+        self._start = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def enter(self, get: HedgedGet) -> _SizeClass:
+        """An attempt begins; its class."""
+        self._saved = min(_SAVED, self._saved + self._share)
+        # Steps of four; what is below 16 KiB takes the same time.
+        number = max(14, get.size_bytes.bit_length()) // 2
+        kind = self._classes.get(number)
+        if kind is None:
+            kind = self._classes[number] = _SizeClass(self._share, self._late_s, 4**number)
+        kind.running[get.order] = get
+        if self._timer is None:
+            self._timer = self._loop.call_later(kind.tick_s, self._look)
+        return kind
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._start is None:
+            return
+        now_s = self._loop.time()
+        oldest = self._next_order()
+        is_urgent = self._is_waited_for()
+        tick_s = math.inf
+        for kind in self._classes.values():
+            if not kind.running:
+                continue
+            tick_s = min(tick_s, kind.tick_s)
+            for get in kind.overdue(now_s):
+                if get.age_s(now_s) >= kind.late_s * 2.0 ** (get.attempts - 1):
+                    get.give_up(now_s)
+                else:
+                    self._hedge(get, kind, now_s)
+            urgent = kind.running.get(oldest) if is_urgent else None
+            if urgent is not None and urgent.age_s(now_s) >= kind.urgent_after_s:
+                self._hedge(urgent, kind, now_s)
+        if tick_s < math.inf:
+            self._timer = self._loop.call_later(tick_s, self._look)
+
+    def _hedge(self, get: HedgedGet, kind: _SizeClass, now_s: float) -> None:
+        if self._saved < 1.0 or kind.is_brown_out or get.age_s(now_s) < kind.urgent_after_s or not get.may_hedge:
+            return
+        assert self._start is not None
+        self._saved -= 1.0
+        self._counters.count_hedge()
+        get.hedge(self._start, now_s)
+
+    def note_won(self) -> None:
+        """A second GET was the first to answer."""
+        self._counters.hedges_won += 1
+
+
+class _SizeClass:
+    """GETs of about the same size.
+
+    Attributes:
+        running: attempts under way, by their order, the oldest first.
+        late_s: after so long a first attempt is given up.
+        hedge_after_s: after so long it gets a second GET; never before there is enough to go by.
+        urgent_after_s: likewise, if the consumer waits for it.
+        tick_s: how often to look.
+        is_brown_out: all of them are slow.
+    """
+
+    __slots__ = (
+        "_latencies",
+        "_latest",
+        "_latest_s",
+        "_least_late_s",
+        "_share",
+        "_usual_s",
+        "hedge_after_s",
+        "is_brown_out",
+        "late_s",
+        "running",
+        "tick_s",
+        "urgent_after_s",
+    )
+
+    def __init__(self, share: float, late_s: float, size_bytes: int) -> None:
+        self.running: dict[int, HedgedGet] = {}
+        self._share = share
+        self._least_late_s = late_s + size_bytes / _LEAST_BYTES_PER_S if late_s else math.inf
+        self.late_s = self._least_late_s
+        self.hedge_after_s = self.urgent_after_s = math.inf
+        self.tick_s = _MOST_TICK_S
+        self.is_brown_out = False
+        self._latencies = LatencyHistogram()
+        self._latest = LatencyHistogram(2 * _LEAST_SEEN)
+        self._latest_s = 0.0
+        self._usual_s = math.inf
+
+    def overdue(self, now_s: float) -> list[HedgedGet]:
+        """Those that have taken longer than `hedge_after_s` or `late_s`, and are not about to end."""
+        found = []
+        limit_s = min(self.hedge_after_s, self.late_s)
+        for get in self.running.values():
+            if get.begun_s + limit_s > now_s:
+                break
+            if get.age_s(now_s) >= limit_s:
+                found.append(get)
+        return found
+
+    def learn(self, seconds: float, now_s: float) -> None:
+        """An attempt took so long, or was dropped after it."""
+        self._latencies.add(seconds)
+        self._latest.add(seconds)
+        if self._latencies.total % _LEAST_SEEN == 0:
+            self._update(now_s)
+
+    def _update(self, now_s: float) -> None:
+        latencies = self._latencies
+        if self._least_late_s < math.inf:
+            self.late_s = max(self._least_late_s, _LATE_TAILS * latencies.quantile(0.99))
+        median_s = self._latest.quantile(0.5)
+        doublings = min(64.0, (now_s - self._latest_s) / _USUAL_DOUBLES_S)
+        self._usual_s = min(median_s, self._usual_s * 2.0**doublings)
+        self._latest_s = now_s
+        ratio = median_s / self._usual_s
+        self.is_brown_out = ratio > (_BROWN_OUT_OVER if self.is_brown_out else _BROWN_OUT)
+        if self._share:
+            self.hedge_after_s = latencies.quantile(1.0 - self._share)
+            self.urgent_after_s = latencies.quantile(max(0.0, 1.0 - _URGENCY * self._share))
+            self.tick_s = min(_MOST_TICK_S, max(_LEAST_TICK_S, self.urgent_after_s / 8))
+
+
+class _State(enum.Enum):
+    FIRST = enum.auto()  # the first GET runs
+    LOST = enum.auto()  # it has been cancelled, since the second has the head of an answer
+    SECOND = enum.auto()  # the second one alone runs
+    LATE = enum.auto()  # given up
+
+
+class HedgedGet(Getting):
+    """One object's GETs, watched by a `Hedging`.
+
+    `attempt` runs in one task at a time. Cancelling that cancels both GETs.
+
+    Attributes:
+        order: place in the consumer's sequence.
+        size_bytes: of the object, known or expected.
+        attempts: attempts begun.
+        begun_s: when the latest of them was, on the loop's clock.
+        started_s: when that GET of it was begun that is now waited for.
+    """
+
+    __slots__ = (
+        "_cancelling",
+        "_first_end",
+        "_has_head",
+        "_hedging",
+        "_kind",
+        "_rested_before_s",
+        "_second",
+        "_second_since_s",
+        "_state",
+        "_task",
+        "_was_hedged",
+        "attempts",
+        "begun_s",
+        "order",
+        "size_bytes",
+        "started_s",
+    )
+
+    _kind: _SizeClass
+    _task: asyncio.Task[Any]
+
+    def __init__(
+        self, hedging: Hedging, store: ObjectStore, uri: str, admit: Admit, *, order: int, size_bytes: int
+    ) -> None:
+        super().__init__(store, uri, admit)
+        self._hedging = hedging
+        self.order = order
+        self.size_bytes = size_bytes
+        self.attempts = 0
+        self._second: asyncio.Task[Buffer | FetchError] | None = None
+        self._first_end: asyncio.Future[None] | None = None
+
+    @property
+    def may_hedge(self) -> bool:
+        """Whether a second GET could be of use now: one per attempt, and none for who is about to be cancelled."""
+        return (
+            self._state is _State.FIRST
+            and not self._was_hedged
+            and not self.is_resting
+            and not (self._has_head and self.size_bytes > _SMALL_BYTES)
+            and self._task.cancelling() == self._cancelling
+        )
+
+    def age_s(self, now_s: float) -> float:
+        """How long the server has been taking; 0 while it is we who keep it waiting."""
+        return 0.0 if self.is_resting else now_s - self.started_s - (self.rested_s - self._rested_before_s)
+
+    async def attempt(self) -> Buffer:
+        """One GET, or two."""
+        task = asyncio.current_task()
+        assert task is not None
+        loop = task.get_loop()
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._state = _State.FIRST
+        self._has_head = self._was_hedged = False
+        self._first_end = None
+        self._rested_before_s = self.rested_s
+        self.attempts += 1
+        self.begun_s = self.started_s = loop.time()
+        kind = self._kind = self._hedging.enter(self)
+        try:
+            data = await self._race()
+        except asyncio.CancelledError:
+            if self._state is _State.LATE and task.uncancel() <= self._cancelling:
+                raise self._late_error(loop.time()) from None
+            raise
+        else:
+            now_s = loop.time()
+            kind.learn(self.age_s(now_s), now_s)
+            return data
+        finally:
+            kind.running.pop(self.order, None)
+            self._drop_second()
+
+    async def _race(self) -> Buffer:
+        try:
+            return await self._store.get(self.uri, admit=self)
+        except asyncio.CancelledError:
+            # As `asyncio.timeout` does: somebody else may have cancelled the task just now, too.
+            if self._state is not _State.LOST or self._task.uncancel() > self._cancelling:
+                raise
+        except FetchError as error:
+            if self._second is None or not is_retryable(error):
+                raise
+        self._state = _State.SECOND
+        if self._first_end is not None:
+            self._first_end.set_result(None)
+            self._first_end = None
+        self.started_s, self._rested_before_s = self._second_since_s, self.rested_s
+        assert self._second is not None
+        outcome = await self._second
+        if isinstance(outcome, FetchError):
+            raise outcome
+        return outcome
+
+    def hedge(self, start: StartTask, now_s: float) -> None:
+        """Begin a second GET."""
+        self._was_hedged = True
+        self._second_since_s = now_s
+        self._second = start(self._get_second())
+
+    async def _get_second(self) -> Buffer | FetchError:
+        """Its failure is a value: the first GET may still succeed."""
+        try:
+            return await self._store.get(self.uri, admit=_SecondAdmit(self))
+        except FetchError as error:
+            return error
+
+    def give_up(self, now_s: float) -> None:
+        """End this attempt: it fails with FetchTimeout."""
+        if self._state in (_State.FIRST, _State.SECOND):
+            self._kind.learn(self.age_s(now_s), now_s)
+            self._state = _State.LATE
+            self._task.cancel()
+
+    def claim(self) -> bool:
+        """The second GET has a head: whether it is the one to be read. The first one is cancelled then."""
+        if self._state is _State.FIRST and not (self._has_head and self.size_bytes > _SMALL_BYTES):
+            now_s = self._task.get_loop().time()
+            # The first one took at least as long.
+            self._kind.learn(self.age_s(now_s), now_s)
+            self._hedging.note_won()
+            self._state = _State.LOST
+            self._task.cancel()
+            if self._has_head:
+                self._first_end = self._task.get_loop().create_future()
+            return True
+        return self._state in (_State.LOST, _State.SECOND)
+
+    def admit_second(self, size_bytes: int) -> bool:
+        """`now` for the second GET."""
+        return self._first_end is None and super().now(size_bytes)
+
+    async def wait_second(self, size_bytes: int) -> None:
+        """The wait for room for the second GET: until the first one has dropped what it had of the body."""
+        if self._first_end is not None:
+            await self._first_end
+        await super().__call__(size_bytes)
+
+    def now(self, size_bytes: int) -> bool:
+        """See `stores.base.Admit`: the first GET has a head."""
+        self._note_head()
+        return self._state is _State.FIRST and super().now(size_bytes)
+
+    async def __call__(self, size_bytes: int) -> None:
+        self._note_head()
+        await super().__call__(size_bytes)
+
+    def _note_head(self) -> None:
+        self._has_head = True
+        if self._state is _State.FIRST:
+            self._drop_second()
+
+    def _drop_second(self) -> None:
+        second, self._second = self._second, None
+        if second is not None:
+            second.cancel()
+
+    def _late_error(self, now_s: float) -> FetchTimeout:
+        age_s = now_s - self.started_s
+        return FetchTimeout(f"{self.uri}: not there after {age_s:.1f} s, which is far slower than usual", key=self.uri)
+
+
+class _SecondAdmit:
+    """See `stores.base.Admit`."""
+
+    __slots__ = ("_get",)
+
+    def __init__(self, get: HedgedGet) -> None:
+        self._get = get
+
+    def now(self, size_bytes: int) -> bool:
+        return self._get.claim() and self._get.admit_second(size_bytes)
+
+    async def __call__(self, size_bytes: int) -> None:
+        if not self._get.claim():
+            raise FetchError(f"{self._get.uri}: the first GET was faster", key=self._get.uri)
+        await self._get.wait_second(size_bytes)
