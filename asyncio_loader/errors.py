@@ -141,7 +141,19 @@ class DecodeError(TransformError):
 
 
 class TooManyFailures(LoaderError):
-    """More samples failed than the failure budget allows."""
+    """More samples failed than the failure budget allows.
+
+    Attributes:
+        failures: how many failed.
+        allowed: how many were allowed to.
+        keys: URIs of the last few, the very last one at the end.
+    """
+
+    def __init__(self, message: str = "", *, failures: int = 0, allowed: int = 0, keys: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.failures = failures
+        self.allowed = allowed
+        self.keys = keys
 
 
 class StateMismatch(LoaderError):

@@ -39,7 +39,8 @@ class Slot:
         position: place in the epoch, from 0; the same on every rank, worker and thread.
         index: index of the sample in the sequence of refs.
         is_padding: True where the position lies past the end of the epoch, and the sample is there a second time
-            only to give every rank as many samples as the others. A metric drops it.
+            only to give every rank as many samples as the others. A metric drops it. In a `Fetched` also where it
+            stands in for a sample that ``on_error="skip"`` left out.
     """
 
     position: int

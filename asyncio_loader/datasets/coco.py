@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class CocoDataset(AsyncIterableDataset):
     epoch, position), so a sample does not depend on which thread or worker makes it.
 
     See `AsyncIterableDataset` for order, errors and processes. A sample that is there only to give every rank as many
-    as the others has ``is_padding=True`` in its `img_metas`.
+    as the others, or in place of one that was left out, has ``is_padding=True`` in its `img_metas`.
 
     Attributes:
         index: the annotations: image ids, categories, boxes by position.
@@ -63,6 +64,8 @@ class CocoDataset(AsyncIterableDataset):
         epochs: int | None = None,
         options: FetchOptions | Mapping[str, Any] = FetchOptions(),  # noqa: B008 - frozen
         on_error: OnError = "raise",
+        max_failures: int | float = 0.01,
+        quarantine: str | PathLike[str] | None = None,
     ) -> None:
         """Read the annotation file and describe the dataset.
 
@@ -90,7 +93,10 @@ class CocoDataset(AsyncIterableDataset):
             epochs: see `AsyncIterableDataset`.
             options: see `AsyncIterableDataset`.
             on_error: see `AsyncIterableDataset`. A pipeline that returns None gets another sample instead, as in
-                mmdet; in test mode that is an error.
+                mmdet; in test mode that is an error, and whatever stands in for a sample that failed is marked as
+                padding, under ``"replace"`` and ``"skip"`` alike.
+            max_failures: see `AsyncIterableDataset`.
+            quarantine: see `AsyncIterableDataset`.
 
         Raises:
             ConfigError: a wrong argument, or an annotation file that is none, or has none of the classes.
@@ -123,6 +129,8 @@ class CocoDataset(AsyncIterableDataset):
             options=options,
             storage=location.storage,
             on_error=on_error,
+            max_failures=max_failures,
+            quarantine=quarantine,
         )
         if group_by_aspect and order is not None:
             raise ConfigError("group_by_aspect=True and order= both say what the order is: leave one out")
@@ -160,6 +168,10 @@ class CocoDataset(AsyncIterableDataset):
     def _on_void(self) -> OnError:
         # A test set is judged image by image: nothing may stand in for another.
         return "raise" if self.test_mode else "replace"
+
+    @property
+    def _is_judged(self) -> bool:
+        return self.test_mode
 
 
 @dataclass(frozen=True, slots=True)

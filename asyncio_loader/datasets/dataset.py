@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
 from typing import Any, get_args
 
 from torch.utils.data import IterableDataset, get_worker_info
 
 from asyncio_loader.datasets.custom_order import OrderSource
+from asyncio_loader.datasets.failures import FailureRules
 from asyncio_loader.datasets.position import Position
+from asyncio_loader.datasets.quarantine import check_quarantine
 from asyncio_loader.datasets.reader import EpochReader
 from asyncio_loader.datasets.recipe import Recipe, Ref
 from asyncio_loader.datasets.resumable import ResumableRefs
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.datasets.stream import Part, SampleStream
+from asyncio_loader.datasets.tally import SharedTally
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import FetchOptions, OnError, S3Options
 from asyncio_loader.order.ordering import Ordering
@@ -53,6 +57,8 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
         options: FetchOptions | Mapping[str, Any] = FetchOptions(),  # noqa: B008 - frozen
         storage: S3Options | ObjectStore = S3Options(),  # noqa: B008 - frozen
         on_error: OnError = "raise",
+        max_failures: int | float = 0.01,
+        quarantine: str | PathLike[str] | None = None,
     ) -> None:
         """Describe the dataset; nothing is opened, and no object is looked at.
 
@@ -77,14 +83,26 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
                 once it has begun a second one.
             options: concurrency, memory and retries, per iterating process; in a config a dict of the fields.
             storage: where S3 is, or a store of your own.
-            on_error: what to do about an object that cannot be had or a transform that raises. ``"raise"``;
-                ``"skip"``: leave the sample out, on one rank (with workers the batches shift, so the order is promised
-                only for the other two, and a resume within an epoch may repeat some samples where positions count in
-                whole batches: with workers, in grouped orders, in mmengine's Runner); ``"replace"``: take a
-                deterministic substitute, another sample of the epoch, so that counts stay as they are.
+            on_error: what to do about an object that cannot be had or a transform that raises. An object that cannot be
+                decoded (`DecodeError`, or an image that Pillow takes for none) is fetched a second time first.
+                ``"raise"``;
+                ``"replace"``: take a deterministic substitute, another sample of the epoch, so that counts stay as they
+                are; ``"skip"``: leave the sample out. On several ranks all have the same number of steps nevertheless:
+                a substitute that is marked as padding (`Fetched.is_padding`) then stands in the place. On one rank with
+                workers the batches shift, so the order is promised only for the other two, and a resume within an epoch
+                may repeat some samples where positions count in whole batches: with workers, in grouped orders, in
+                mmengine's Runner.
+            max_failures: how many samples of an epoch may fail before ``"skip"`` and ``"replace"`` end in
+                `TooManyFailures`: a count, or below 1 a share of those seen so far, of which 10 may always fail. Each
+                rank counts for itself, the workers of a DataLoader together, from where an iteration begins; a sample
+                counts once, and not where the transform returned None. At the end a warning says how many failed, and
+                names a few.
+            quarantine: a local file to which a line of JSON is appended for each sample that failed, under every
+                policy: see `datasets.quarantine`, also for how to read it. All processes of a machine may share it.
 
         Raises:
-            ConfigError: an argument is wrong. Iterating raises `FetchError` and `TransformError` by `on_error`.
+            ConfigError: an argument is wrong. Iterating raises `FetchError`, `TransformError` and `TooManyFailures` by
+                `on_error`.
         """
         super().__init__(
             refs,
@@ -103,6 +121,8 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
         self.options = FetchOptions.of(options)
         self.storage = storage
         self.on_error: OnError = on_error
+        self.failure_rules = FailureRules(max_failures, check_quarantine(quarantine))
+        self._tally = SharedTally()
         self.counters = Counters()
         # Of a worker process: connections, and what was fetched of the next epoch.
         self._reader: EpochReader | None = None
@@ -158,14 +178,10 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
             workers: how many there are.
             may_look_ahead: whether to expect another epoch where `epochs` is not given.
         """
-        if self.on_error == "skip" and self._rank_and_world().world > 1:
-            raise ConfigError(
-                "on_error='skip' on several ranks: they would have different numbers of steps, and one would wait for "
-                "the others for ever; say 'replace'"
-            )
         position, skip = self._begin(worker)
         shard = Shard(self._rank_and_world().rank, worker or 0, workers)
-        part = self._part(batch_size, position, shard, skip)
+        tally = None if worker is None else self._tally
+        part = self._part(batch_size, position, shard, skip, tally)
         expected = Position(position.epoch + 1, 0)
         # What ends with this iteration needs nothing of the next one.
         goes_on = not reader.owns_session and self._goes_on_after(position.epoch, may_look_ahead)
@@ -177,7 +193,9 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
         """How a `Loader` makes a batch of samples unless it is told otherwise: a list."""
         return samples
 
-    def _part(self, batch_size: int, position: Position, shard: Shard, skip: int) -> Part:
+    def _part(
+        self, batch_size: int, position: Position, shard: Shard, skip: int, tally: SharedTally | None = None
+    ) -> Part:
         plan = self._plan(batch_size, position)
         recipe = Recipe(
             refs=self.refs,
@@ -186,18 +204,25 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
             on_void=self._on_void,
             seed=self.seed,
             order=plan.order,
+            fills_skipped=plan.ranks > 1 or self._is_judged,
+            marks_substitutes=self._is_judged,
         )
         identity = (
             *sorted(self._ordering(batch_size).describe().items()),
             *(position, batch_size, self.drop_last, plan.ranks, shard, skip),
             *(id(self.refs), id(self.order), id(self.transform), self.on_error, self.seed),
         )
-        return Part(plan, shard, skip, recipe, identity)
+        return Part(plan, shard, skip, recipe, identity, self.failure_rules, tally)
 
     @property
     def _on_void(self) -> OnError:
         """What to do where the transform returned None."""
         return "replace"
+
+    @property
+    def _is_judged(self) -> bool:
+        """Whether samples are judged one by one, so that none may pass for another."""
+        return False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "counters": Counters(), "_reader": None}

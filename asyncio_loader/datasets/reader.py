@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 
+from asyncio_loader.datasets.failures import FailureLog
 from asyncio_loader.datasets.recipe import as_ref
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.datasets.source import SampleSource
@@ -35,6 +36,7 @@ class EpochReader:
         self._source: SampleSource | None = None
         self._progress: Progress | None = None
         self._expected: Part | None = None
+        self._failures = FailureLog()
         self._was_wrong = False
 
     def read(self, part: Part, upcoming: Part | None = None) -> SampleStream:
@@ -63,10 +65,14 @@ class EpochReader:
             source.extend(_jobs(expected))
         progress = Progress(part)
         self._source, self._progress, self._expected = source, progress, expected
+        # A stream that was dropped in mid-epoch has not said what failed.
+        self._failures.close()
+        self._failures = part.open_log()
         return SampleStream(
             source,
             progress,
             self._counters,
+            failures=self._failures,
             on_end=partial(self._reach_border, progress),
             on_close=partial(self._abandon, progress),
         )
@@ -106,6 +112,7 @@ class EpochReader:
 
     def _drop(self) -> None:
         source, self._source, self._expected = self._source, None, None
+        self._failures.close()
         if source is not None:
             source.close()
         if self.owns_session:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, Protocol
 
+from asyncio_loader.datasets.undecodable import is_undecodable
 from asyncio_loader.errors import ConfigError, FetchError, LoaderError, TooManyFailures, TransformError
 from asyncio_loader.options import OnError
 from asyncio_loader.order.substitute import substitute_position
 from asyncio_loader.records import Buffer, Failed, Fetched, ObjectRef, Outcome
 
-__all__ = ["Made", "Recipe", "Ref", "as_ref"]
+__all__ = ["Made", "Objects", "Recipe", "Ref", "as_ref", "is_rejected"]
 
 Ref = str | PathLike[str] | ObjectRef
 
@@ -36,6 +38,18 @@ class Made:
     value: Any
 
 
+class Objects(Protocol):
+    """Gives single objects, outside of the order."""
+
+    def fetch(self, uri: str) -> tuple[Buffer, int]:
+        """Its bytes and the number of GETs. Blocks; raises FetchError."""
+        ...
+
+    def refetch(self, uri: str) -> tuple[Buffer, int]:
+        """Likewise, where what came first cannot be decoded."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What every sample of an iteration is made by. Immutable; safe to share between threads if the transform is.
@@ -47,6 +61,9 @@ class Recipe:
         on_void: what to do where the transform returned None: a pipeline's way to say "take another one".
         seed: of the substitutes.
         order: of the epoch: position → index. Substitutes are samples of it, so that what it leaves out stays out.
+        fills_skipped: have a substitute that is marked as padding stand where ``on_error="skip"`` leaves a sample out,
+            so that there are as many samples as positions.
+        marks_substitutes: mark those of ``on_error="replace"``, too: where samples are judged one by one.
     """
 
     refs: Sequence[Ref]
@@ -55,65 +72,96 @@ class Recipe:
     on_void: OnError
     seed: int
     order: Sequence[int] = field(repr=False)
+    fills_skipped: bool = False
+    marks_substitutes: bool = False
 
-    def make(self, outcome: Outcome) -> Made | Failed:
-        """Apply the transform. What it raises is an expected failure, except for a `ConfigError` and its like."""
+    def make(self, outcome: Outcome, objects: Objects) -> Made | Failed:
+        """Apply the transform; where it cannot decode the object, fetch that once more and try again.
+
+        What the transform raises is an expected failure, except for a `ConfigError` and its like.
+        """
         if isinstance(outcome, Failed):
             return outcome
+        made = self._apply(outcome)
+        if isinstance(made, Failed) and not is_rejected(made) and is_undecodable(outcome, made.error):
+            return self._make_again(outcome, made.error, objects)
+        return made
+
+    def settle(self, made: Made | Failed, objects: Objects, note: Callable[[Failed], None]) -> Made | None:
+        """Apply the policy: the sample, None to skip it, or raise.
+
+        Args:
+            made: of `make`.
+            objects: for substitutes.
+            note: called with what failed, once per place at most, however many substitutes fail as well, and not
+                where the pipeline wants another sample. What it raises comes through.
+        """
+        place, is_padding, is_noted = made, False, False
+        for attempt in range(1, _MAX_SUBSTITUTES + 2):
+            if isinstance(made, Made):
+                return made
+            if not is_rejected(made) and not is_noted:
+                note(made)
+                is_noted = True
+            policy = self.on_void if is_rejected(made) else self.on_error
+            if policy == "raise":
+                raise made.error
+            if policy == "skip" and not self.fills_skipped:
+                return None
+            if attempt > _MAX_SUBSTITUTES:
+                break
+            is_padding |= policy == "skip" or (self.marks_substitutes and not is_rejected(made))
+            made = self._substitute(made, attempt, objects, is_padding=is_padding)
+        assert isinstance(place, Failed)
+        assert isinstance(made, Failed)
+        raise TooManyFailures(
+            f"{place.ref.uri}: {place.error} — and none of {_MAX_SUBSTITUTES} substitutes could be had, the last "
+            f"because of: {made.error}"
+        ) from made.error
+
+    def _apply(self, fetched: Fetched) -> Made | Failed:
         if self.transform is None:
-            return Made(outcome)
+            return Made(fetched)
         try:
-            value = self.transform(outcome)
+            value = self.transform(fetched)
         except (FetchError, TransformError) as error:
-            return _failed(outcome, error)
+            return _failed(fetched, error)
         except LoaderError:
             raise
         except Exception as error:  # noqa: BLE001 - the transform is the user's: whatever it raises is a failed sample
-            return _failed(outcome, _wrapped(outcome, error))
+            return _failed(fetched, _wrapped(fetched, error))
         if value is None:
-            return _failed(outcome, _VoidError(f"{outcome.ref.uri}: the pipeline returned None", key=outcome.ref.uri))
+            return _failed(fetched, _VoidError(f"{fetched.ref.uri}: the pipeline returned None", key=fetched.ref.uri))
         return Made(value)
 
-    def settle(self, made: Made | Failed, fetch: Callable[[str], tuple[Buffer, int]]) -> Made | None:
-        """Apply the policy: the sample, None to skip it, or raise. `fetch` gets a substitute's bytes."""
-        if isinstance(made, Made):
-            return made
-        policy = self.on_void if isinstance(made.error, _VoidError) else self.on_error
-        if policy == "raise":
-            raise made.error
-        return None if policy == "skip" else self._substitute(made, fetch)
+    def _make_again(self, fetched: Fetched, error: LoaderError, objects: Objects) -> Made | Failed:
+        try:
+            data, attempts = objects.refetch(fetched.ref.uri)
+        except FetchError as unfetched:
+            unfetched.__cause__ = error
+            return _failed(dataclasses.replace(fetched, attempts=fetched.attempts + unfetched.attempts), unfetched)
+        return self._apply(dataclasses.replace(fetched, data=data, attempts=fetched.attempts + attempts))
 
-    def _substitute(self, failed: Failed, fetch: Callable[[str], tuple[Buffer, int]]) -> Made | None:
-        error = failed.error
-        for attempt in range(1, _MAX_SUBSTITUTES + 1):
-            place = substitute_position(
-                len(self.order), seed=self.seed, epoch=failed.epoch, position=failed.position, attempt=attempt
-            )
-            index = int(self.order[place])
-            made = self.make(_refetch(as_ref(self.refs[index]), index, failed, fetch))
-            if isinstance(made, Made):
-                return made
-            error = made.error
-            if not isinstance(error, _VoidError) and self.on_error != "replace":
-                # A pipeline asked for another sample, and that one is broken: which is no reason to look away.
-                return self.settle(made, fetch)
-        raise TooManyFailures(
-            f"{failed.ref.uri}: {failed.error} — and none of {_MAX_SUBSTITUTES} substitutes could be had, the last "
-            f"because of: {error}"
-        ) from error
+    def _substitute(self, failed: Failed, attempt: int, objects: Objects, *, is_padding: bool) -> Made | Failed:
+        place = substitute_position(
+            len(self.order), seed=self.seed, epoch=failed.epoch, position=failed.position, attempt=attempt
+        )
+        index = int(self.order[place])
+        ref, padding = as_ref(self.refs[index]), failed.is_padding or is_padding
+        try:
+            data, attempts = objects.fetch(ref.uri)
+        except FetchError as error:
+            return Failed(ref, error, failed.position, index, failed.epoch, padding, error.attempts)
+        return self.make(Fetched(ref, data, failed.position, index, failed.epoch, padding, attempts), objects)
 
 
 class _VoidError(TransformError):
     """The transform returned None."""
 
 
-def _refetch(ref: ObjectRef, index: int, instead_of: Failed, fetch: Callable[[str], tuple[Buffer, int]]) -> Outcome:
-    at = instead_of.position
-    try:
-        data, attempts = fetch(ref.uri)
-    except FetchError as error:
-        return Failed(ref, error, at, index, instead_of.epoch, instead_of.is_padding, error.attempts)
-    return Fetched(ref, data, at, index, instead_of.epoch, instead_of.is_padding, attempts)
+def is_rejected(failed: Failed) -> bool:
+    """Whether nothing went wrong: the transform returned None, to have another sample."""
+    return isinstance(failed.error, _VoidError)
 
 
 def _failed(fetched: Fetched, error: LoaderError) -> Failed:

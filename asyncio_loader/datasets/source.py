@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from asyncio_loader.bridge.feed import Feed
 from asyncio_loader.bridge.ordered_map import OrderedThreadMap
+from asyncio_loader.datasets.errands import Errands
 from asyncio_loader.datasets.recipe import Made, Recipe
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.datasets.size import size_bytes
@@ -43,7 +44,6 @@ class SampleSource:
         is_complete: bool = True,
     ) -> None:
         """Start fetching. `is_complete`: no `extend` will follow."""
-        self._session = session
         self._recipe = recipe
         self._counters = counters
         self._credit: Credit | None = None
@@ -55,8 +55,9 @@ class SampleSource:
             counters=counters,
             is_complete=is_complete,
         )
-        self._pool = _start_pool(self._feed, recipe, session.options, threads) if threads else None
-        self._close = weakref.finalize(self, _shut, os.getpid(), self._feed, self._pool)
+        self._errands = Errands(session, counters)
+        self._pool = _start_pool(self._feed, recipe, self._errands, session.options, threads) if threads else None
+        self._close = weakref.finalize(self, _shut, os.getpid(), self._feed, self._errands, self._pool)
 
     def extend(self, jobs: Iterable[Job]) -> None:
         """Append jobs; they are fetched as soon as there is room, while the earlier ones are still consumed."""
@@ -81,7 +82,7 @@ class SampleSource:
             return None
         # The consumer may hold the bytes themselves until it asks for the next sample.
         self._credit = delivery.credit
-        return self._recipe.make(delivery.outcome)
+        return self._recipe.make(delivery.outcome, self)
 
     def rest(self) -> None:
         """The consumer is done with the last sample it took."""
@@ -91,7 +92,11 @@ class SampleSource:
 
     def fetch(self, uri: str) -> tuple[Buffer, int]:
         """One object now, outside of the order: its bytes and the number of GETs. Blocks; raises FetchError."""
-        return self._timed(lambda: self._session.fetch(uri, self._counters))
+        return self._timed(lambda: self._errands.fetch(uri))
+
+    def refetch(self, uri: str) -> tuple[Buffer, int]:
+        """As `fetch`, of one that came already and could not be decoded."""
+        return self._timed(lambda: self._errands.refetch(uri))
 
     def close(self) -> None:
         """Cancel all GETs, end the threads, give everything back. Idempotent. In a forked child it does nothing."""
@@ -106,11 +111,11 @@ class SampleSource:
 
 
 def _start_pool(
-    feed: Feed, recipe: Recipe, options: FetchOptions, threads: int
+    feed: Feed, recipe: Recipe, errands: Errands, options: FetchOptions, threads: int
 ) -> OrderedThreadMap[Delivery, Made | Failed]:
     def apply(delivery: Delivery) -> tuple[Made | Failed, int]:
         try:
-            made = recipe.make(delivery.outcome)
+            made = recipe.make(delivery.outcome, errands)
             # Types that `size_bytes` does not know weigh what was fetched.
             least = len(delivery.outcome.data) if isinstance(delivery.outcome, Fetched) else 0
             return made, max(least, size_bytes(made.value)) if isinstance(made, Made) else 0
@@ -126,9 +131,11 @@ def _start_pool(
     )
 
 
-def _shut(pid: int, feed: Feed, pool: OrderedThreadMap[Delivery, Made | Failed] | None) -> None:
+def _shut(pid: int, feed: Feed, errands: Errands, pool: OrderedThreadMap[Delivery, Made | Failed] | None) -> None:
     if os.getpid() != pid:
         return
     feed.close()
+    # A thread of the pool may wait for one, for as long as a retry may take.
+    errands.close()
     if pool is not None:
         pool.close()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from asyncio_loader.datasets.recipe import Made, Recipe
+from asyncio_loader.datasets.failures import FailureLog, FailureRules
+from asyncio_loader.datasets.recipe import Made, Recipe, is_rejected
 from asyncio_loader.datasets.source import SampleSource
+from asyncio_loader.datasets.tally import SharedTally
 from asyncio_loader.errors import LoaderError
 from asyncio_loader.order.plan import EpochPlan
 from asyncio_loader.order.shard import Shard
@@ -29,6 +31,8 @@ class Part:
         skip: samples of the shard that were consumed before.
         recipe: what they are made by.
         identity: equal for two parts exactly if they stand for the same samples, made in the same way.
+        rules: how many samples may fail, and where those that did are written down.
+        tally: where the workers of a DataLoader count failures together; None: there are none.
     """
 
     plan: EpochPlan
@@ -36,6 +40,18 @@ class Part:
     skip: int
     recipe: Recipe
     identity: tuple[Any, ...]
+    rules: FailureRules = field(default_factory=FailureRules)
+    tally: SharedTally | None = None
+
+    def open_log(self) -> FailureLog:
+        """An empty log of its failures."""
+        return FailureLog(
+            self.rules,
+            on_error=self.recipe.on_error,
+            epoch=self.plan.epoch,
+            shard=self.shard,
+            tally=self.tally,
+        )
 
 
 class Progress:
@@ -92,6 +108,7 @@ class SampleStream(Iterator[Any]):
         progress: Progress,
         counters: Counters,
         *,
+        failures: FailureLog,
         on_end: Callable[[], None],
         on_close: Callable[[], None],
     ) -> None:
@@ -101,6 +118,7 @@ class SampleStream(Iterator[Any]):
             source: gives the samples of the part, next.
             progress: what to go through, and how far it is.
             counters: where it counts.
+            failures: where it notes what failed; it is closed when the part is through, and upon `close`.
             on_end: called once, when the consumer asks for more than all of the part.
             on_close: called when it ends earlier; ends the source.
         """
@@ -109,6 +127,7 @@ class SampleStream(Iterator[Any]):
         self._pid = os.getpid()
         self._source = source
         self._counters = counters
+        self._failures = failures
         self._on_end = on_end
         self._on_close = on_close
         self._elapsed_before = counters.elapsed_s
@@ -139,7 +158,22 @@ class SampleStream(Iterator[Any]):
         """Cancel all GETs, end the threads, give everything back. In a forked child it does nothing."""
         if self._is_open:
             self._is_open = False
+            self._failures.end(self._seen)
             self._on_close()
+
+    @property
+    def _seen(self) -> int:
+        return self.progress.passed - self.progress.part.skip
+
+    def _note(self, failed: Failed) -> None:
+        self._counters.failed += 1
+        self._failures.note(failed, self._seen + 1)
+
+    def _pass_on(self) -> None:
+        self.progress.passed += 1
+        if self.progress.is_over:
+            # Now: whoever counts steps does not ask for one more than there are.
+            self._failures.end(self._seen)
 
     def _next_made(self) -> Made | None:
         while self._is_open and not self.progress.is_over:
@@ -148,10 +182,10 @@ class SampleStream(Iterator[Any]):
                 # It was closed.
                 self._is_open = False
                 return None
-            if isinstance(result, Failed):
-                self._counters.failed += 1
-            made = self._recipe.settle(result, self._source.fetch)
-            self.progress.passed += 1
+            if isinstance(result, Failed) and is_rejected(result):
+                self._counters.rejected += 1
+            made = self._recipe.settle(result, self._source, self._note)
+            self._pass_on()
             if made is not None:
                 return made
         if self._is_open:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 from mmengine.registry import DATASETS
@@ -66,6 +67,8 @@ class PrefetchDataset(AsyncIterableDataset):
         seed: int = 0,
         drop_last: bool = False,
         on_error: OnError = "raise",
+        max_failures: int | float = 0.01,
+        quarantine: str | PathLike[str] | None = None,
         options: FetchOptions | Mapping[str, Any] = FetchOptions(),  # noqa: B008 - frozen
     ) -> None:
         """Build the dataset inside, reading its annotations, and see where its images are; none is fetched.
@@ -76,7 +79,10 @@ class PrefetchDataset(AsyncIterableDataset):
             shuffle: another order in every epoch. None: unless the dataset inside is in test mode.
             seed: of the order.
             drop_last: leave out the last, short step of the epoch; needs `batch_size`.
-            on_error: see `AsyncIterableDataset`.
+            on_error: see `AsyncIterableDataset`; also for what the pipeline raises. Where it returns None, mmengine's
+                dataset tries other samples by itself, of which nothing is counted.
+            max_failures: see `AsyncIterableDataset`.
+            quarantine: see `AsyncIterableDataset`.
             options: how much is fetched at once, per worker; see `AsyncIterableDataset`.
 
         Raises:
@@ -99,6 +105,8 @@ class PrefetchDataset(AsyncIterableDataset):
             options=options,
             storage=backend.options,
             on_error=on_error,
+            max_failures=max_failures,
+            quarantine=quarantine,
         )
         self.takes_any_batch_size = batch_size is None
         self.is_for_evaluation = _is_test(self.dataset)

@@ -110,12 +110,21 @@ def test_a_substitute_is_a_sample_of_the_order() -> None:
     assert set(half) <= set(range(1, 10, 2))
 
 
-def test_skip_is_refused_on_several_ranks() -> None:
-    shared = dataset(on_error="skip")
-    shared.set_rank(0, 2)
+def share(rank: int, **options: Any) -> AsyncIterableDataset:
+    shared = AsyncIterableDataset(URIS, storage=store(15), **options)
+    shared.set_rank(rank, 2)
+    return shared
 
-    with pytest.raises(ConfigError, match=r"on_error='skip' on several ranks: .* say 'replace'"):
-        iter(shared)
+
+@pytest.mark.parametrize("policy", ["skip", "replace"])
+def test_ranks_have_equal_numbers_of_samples_whatever_is_missing(policy: Any) -> None:
+    shares = [list(share(rank, batch_size=4, on_error=policy)) for rank in range(2)]
+
+    assert [len(samples) for samples in shares] == [10, 10]
+    stand_ins = {fetched.position: fetched for samples in shares for fetched in samples if fetched.position >= 15}
+    assert {fetched.is_padding for fetched in stand_ins.values()} == {policy == "skip"}
+    alone = AsyncIterableDataset(URIS, storage=store(15), on_error="replace")
+    assert [fetched.index for fetched in alone][15:] == [stand_ins[position].index for position in range(15, 20)]
 
 
 @pytest.mark.parametrize("epochs", [None, 5])
@@ -189,6 +198,8 @@ def test_an_epoch_never_advances_by_itself() -> None:
         ({"refs": iter(["x"])}, "refs must be a sequence"),
         ({"refs": URIS, "batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
         ({"refs": URIS, "on_error": "ignore"}, "on_error must be one of 'raise', 'skip', 'replace', not 'ignore'"),
+        ({"refs": URIS, "max_failures": 1.5}, "max_failures must be a number of samples, .* not 1.5"),
+        ({"refs": URIS, "quarantine": "s3://b/q"}, "quarantine='s3://b/q' must be a local path"),
         ({"refs": URIS, "storage": "s3"}, "storage must be"),
     ],
 )

@@ -121,7 +121,7 @@ def test_a_missing_object_raises_in_its_place() -> None:
 
 
 def test_skip_fills_the_batches_with_what_comes() -> None:
-    with Loader(dataset(held=7, on_error="skip"), 3) as loader:
+    with Loader(dataset(held=7, on_error="skip", max_failures=13), 3) as loader:
         assert list(loader) == [[0, 1, 2], [3, 4, 5], [6]]
         assert loader.stats().failed == 13
 

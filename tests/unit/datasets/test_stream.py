@@ -99,6 +99,9 @@ class ScriptedSource:
             raise result
         return result
 
+    def refetch(self, uri: str) -> tuple[Buffer, int]:
+        raise AssertionError(f"{uri} was fetched a second time")
+
     def fetch(self, uri: str) -> tuple[Buffer, int]:
         self.fetched.append(uri)
         return b"substitute", 1
@@ -114,6 +117,7 @@ class Run:
             source,  # type: ignore[arg-type]
             Progress(of),
             self.counters,
+            failures=of.open_log(),
             on_end=lambda: self.said.append("end"),
             on_close=lambda: self.said.append("close"),
         )
@@ -228,6 +232,7 @@ def test_time_counts_from_the_first_sample_that_was_asked_for_on_top_of_earlier_
         ScriptedSource(Made("a")),  # type: ignore[arg-type]
         Progress(part(1)),
         run.counters,
+        failures=part(1).open_log(),
         on_end=lambda: None,
         on_close=lambda: None,
     )
