@@ -373,7 +373,12 @@ class HedgedGet(Getting):
             self._task.cancel()
 
     def claim(self) -> bool:
-        """The second GET has a head: whether it is the one to be read. The first one is cancelled then."""
+        """The second GET has a head: whether it is the one to be read. The first one is cancelled then.
+
+        A store may ask from a callback of its connection, between the cancelling of a task and the end of it.
+        """
+        if self._second is None:
+            return False
         if self._state is _State.FIRST and not (self._has_head and self.size_bytes > _SMALL_BYTES):
             now_s = self._task.get_loop().time()
             # The first one took at least as long.

@@ -16,7 +16,7 @@ from asyncio_loader.errors import ConnectionLost, FetchError, ObjectNotFound
 from asyncio_loader.options import FetchOptions, RetryPolicy
 from asyncio_loader.records import Buffer, Failed, Fetched, ObjectRef, Slot
 from asyncio_loader.stats import Counters
-from asyncio_loader.stores.base import Admit
+from asyncio_loader.stores.base import Admit, admits_now
 from asyncio_loader.testing.virtual_time import in_virtual_time
 
 USUAL_S = 0.03
@@ -144,6 +144,38 @@ async def test_the_first_wins_if_its_head_comes_before_that_of_the_second() -> N
     assert run.data[500] == b"500.0"
     assert store.gets[500] == 2
     assert run.counters.hedges_won == 0
+
+
+@in_virtual_time
+async def test_two_heads_in_one_turn_are_one_winner() -> None:
+    """A connection asks in a callback, also for a GET whose task has been cancelled in the same turn of the loop."""
+    asked: list[tuple[str, bool]] = []
+    store = SlowStore(slow_at())
+    usual = store.get
+
+    async def get(uri: str, *, admit: Admit | None = None) -> Buffer:
+        if not uri.endswith("/500"):
+            return await usual(uri, admit=admit)
+        loop = asyncio.get_running_loop()
+        come = loop.create_future()
+        store.gets[500] += 1
+        name = f"500.{store.gets[500] - 1}"
+        if name == "500.0":
+            store.begun_s[500, 0] = loop.time()
+
+        def head() -> None:
+            asked.append((name, admits_now(admit, 100)))  # type: ignore[arg-type]
+            loop.call_later(BODY_S, lambda: come.done() or come.set_result(None))
+
+        loop.call_at(store.begun_s[500, 0] + 0.2, head)
+        await come
+        return name.encode()
+
+    store.get = get  # type: ignore[method-assign]
+    run = await Run(store, 800).run()
+
+    assert asked == [("500.0", True), ("500.1", False)]
+    assert run.data[500] == b"500.0"
 
 
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.2])
