@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote
 
-from asyncio_loader.errors import FetchError
+from asyncio_loader.errors import FetchError, LoaderError
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.s3.address import Address, Endpoint
+from asyncio_loader.stores.s3.clock import ServerClock
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.faults import ERROR_BODY_BYTES, Refusal, error_of, parse_refusal
 from asyncio_loader.stores.s3.http1 import render_request
@@ -29,6 +29,9 @@ _OK = (200,)
 # A bucket that lies elsewhere sends a request on, once to its region; S3 adds a second step for buckets that are new.
 _MOST_HOPS = 2
 
+# A request may be signed anew for another time and with other keys, each once.
+_MOST_SIGNATURES = 3
+
 _ACTIONS = {"GET": "s3:GetObject", "HEAD": "s3:GetObject", "PUT": "s3:PutObject"}
 
 
@@ -39,7 +42,8 @@ class Exchange:
         transports: closed with this.
         endpoint: the server.
         region: what requests are signed for, unless a bucket turns out to lie in another one.
-        credentials: None for anonymous requests.
+        credentials: closed with this; None for anonymous requests.
+        clock: the time of the signatures; None: one of its own.
         max_connections: requests at the same time; more wait their turn, and that wait has no timeout.
     """
 
@@ -50,12 +54,14 @@ class Exchange:
         region: str,
         credentials: Credentials | None,
         *,
+        clock: ServerClock | None = None,
         max_connections: int,
     ) -> None:
         self.endpoint = endpoint
         self._transports = transports
         self._routes = Routes(endpoint, region)
         self._credentials = credentials
+        self._clock = clock or ServerClock(endpoint.url)
         self._slots = asyncio.Semaphore(max_connections)
         self._keys: Keys | None = None
         self._signers: dict[str, Signer] = {}
@@ -75,7 +81,8 @@ class Exchange:
     ) -> T:
         """Send a request and give its answer to `use`; what that returns.
 
-        A bucket that lies in another region is asked there, and from then on at once.
+        A bucket that lies in another region is asked there, and from then on at once. Where the server refuses the time
+        or the keys of the signature, and there are better ones, it is signed anew.
 
         Args:
             method: ``GET``, ``HEAD`` or ``PUT``.
@@ -98,33 +105,36 @@ class Exchange:
         slot = Slot(self._slots)
         await slot.take()
         try:
-            for hop in range(0 if elsewhere is None else 1, _MOST_HOPS + 1):
+            hops = 0 if elsewhere is None else 1
+            signatures = 0
+            while True:
                 address = route.locate(uri)
                 # Signed only now: a signature is good for 15 minutes, and the wait for a slot may be longer.
-                keys = None
-                if self._credentials is not None:
-                    keys = self._credentials.fresh_keys() or await self._credentials.renew_keys()
-                headers = self._headers(keys, method, route.region, address, encoded, extra, body)
+                mark = await self._mark()
+                signatures += 1
+                headers = self._headers(mark, method, route.region, address, encoded, extra, body)
                 target = f"{address.path}?{encoded}" if encoded else address.path
                 data = None if body is None else body.data
                 transport = self._transports.reading if body is None else self._transports.writing
                 async with transport.send(Request(method, address, target, headers, data, place)) as answer:
                     if answer.status in wanted:
-                        if hop:
+                        if hops:
                             self._routes.remember(uri, route)
                         return await use(answer, slot)
-                    refusal = await _read_refusal(answer)
-                elsewhere = self._routes.elsewhere(uri, route, refusal) if hop < _MOST_HOPS else None
-                if elsewhere is None:
-                    raise error_of(uri, refusal, region=first.region, action=_ACTIONS[method])
-                route = elsewhere
+                    refusal = await self._read_refusal(answer)
+                elsewhere = self._routes.elsewhere(uri, route, refusal) if hops < _MOST_HOPS else None
+                if elsewhere is not None:
+                    hops += 1
+                    signatures = 0
+                    route = elsewhere
+                elif signatures == _MOST_SIGNATURES or not await self._is_mended(refusal, mark):
+                    raise self._error_of(uri, refusal, first, method)
         except TransportError as error:
             raise error.kind(f"{uri}: {error.what}", key=uri) from error.__cause__
         except MemoryError as error:
             raise _too_large(uri, error) from error
         finally:
             slot.give()
-        raise AssertionError("unreachable")
 
     async def fetch(self, uri: str, use: Use[Buffer], place: Place) -> Buffer:
         """A GET of a whole object: `run` with less around it, because this is done for every sample.
@@ -145,17 +155,18 @@ class Exchange:
         try:
             address = route.locate(uri)
             host = address.host
-            if self._credentials is None:
+            mark = await self._mark()
+            if mark is None:
                 data = render_request("GET", address.path, {"host": host, **_PLAIN_HEADERS})
             else:
-                keys = self._credentials.fresh_keys() or await self._credentials.renew_keys()
-                data = self._signer(keys, route.region).get(host, address.path, time.time(), _PLAIN_HEADERS)
+                signer = self._signer(mark.keys, route.region)
+                data = signer.get(host, address.path, self._clock.now_s(), _PLAIN_HEADERS)
             answer = await ours.ask(host, "GET", data, place)
             try:
                 if answer.status == 200:
                     placed = answer.placed
                     return placed if placed is not None else await use(answer, slot)
-                refusal = await _read_refusal(answer)
+                refusal = await self._read_refusal(answer)
             finally:
                 ours.give_back(host, answer)
         except TransportError as error:
@@ -165,17 +176,50 @@ class Exchange:
         finally:
             slot.give()
         elsewhere = self._routes.elsewhere(uri, route, refusal)
-        if elsewhere is None:
-            raise error_of(uri, refusal, region=route.region, action=_ACTIONS["GET"])
+        if elsewhere is None and not await self._is_mended(refusal, mark):
+            raise self._error_of(uri, refusal, route, "GET")
         return await self.run("GET", uri, use, place=place, elsewhere=elsewhere)
 
     async def aclose(self) -> None:
         """Fail what is in flight and close the connections."""
+        if self._credentials is not None:
+            await self._credentials.aclose()
         await self._transports.aclose()
+
+    async def _mark(self) -> _Mark | None:
+        """What the next signature rests on; None where requests are anonymous."""
+        if self._credentials is None:
+            return None
+        keys = self._credentials.fresh_keys() or await self._credentials.renew_keys()
+        return _Mark(keys, self._clock.offset_s)
+
+    async def _is_mended(self, refusal: Refusal, mark: _Mark | None) -> bool:
+        """Whether another signature may change a refusal; what it needs is at hand then."""
+        if mark is None or self._credentials is None:
+            return False
+        if refusal.is_of_time or (
+            refusal.status in (401, 403) and self._clock.is_refusable(mark.offset_s, refusal.date_s)
+        ):
+            return self._clock.correct(mark.offset_s, refusal.date_s)
+        if refusal.is_of_keys(has_token=mark.keys.token is not None):
+            return await self._credentials.replace(mark.keys) is not mark.keys
+        return False
+
+    async def _read_refusal(self, answer: Answer) -> Refusal:
+        body = bytearray()
+        while len(body) < ERROR_BODY_BYTES and (piece := await answer.read()):
+            body += piece
+        return parse_refusal(answer.status, answer.reason, answer.headers, bytes(body), self._clock.now_s())
+
+    def _error_of(self, uri: str, refusal: Refusal, route: Route, method: str) -> LoaderError:
+        renewal = ""
+        if self._credentials is not None and refusal.is_of_keys(has_token=False):
+            renewal = self._credentials.renewal
+        return error_of(uri, refusal, region=route.region, action=_ACTIONS[method], renewal=renewal)
 
     def _headers(
         self,
-        keys: Keys | None,
+        mark: _Mark | None,
         method: str,
         region: str,
         address: Address,
@@ -183,13 +227,13 @@ class Exchange:
         extra: Mapping[str, str] | None,
         body: Body | None,
     ) -> dict[str, str]:
-        if keys is None:
+        if mark is None:
             return {"host": address.host, **(extra or {}), **_PLAIN_HEADERS}
-        headers = self._signer(keys, region).sign(
+        headers = self._signer(mark.keys, region).sign(
             method,
             address.host,
             address.path,
-            now_s=time.time(),
+            now_s=self._clock.now_s(),
             query=query,
             extra=extra,
             body_sha256=EMPTY_SHA256 if body is None else body.sha256,
@@ -211,11 +255,11 @@ def _too_large(uri: str, error: MemoryError) -> FetchError:
     return FetchError(f"{uri}: {str(error) or 'there is no memory for it'}", key=uri)
 
 
-async def _read_refusal(answer: Answer) -> Refusal:
-    body = bytearray()
-    while len(body) < ERROR_BODY_BYTES and (piece := await answer.read()):
-        body += piece
-    return parse_refusal(answer.status, answer.reason, answer.headers, bytes(body))
+class _Mark(NamedTuple):
+    """What a signature was made with, to tell whether it is still the best there is."""
+
+    keys: Keys
+    offset_s: float
 
 
 class Body:

@@ -3,13 +3,19 @@
 Sources of the codes: "Error responses", Amazon S3 API Reference, and what moto, rclone and MinIO send. Messages are one
 line: ``s3://bucket/key: what (HTTP 403 SignatureDoesNotMatch); what to look at``. Of an error document only code,
 message and region are read: the rest repeats the request, session token included.
+
+What throttles: the codes that the AWS SDKs call throttling (botocore, ``retries/standard.py``) as far as a store can
+send them, MinIO's and Ceph's of that kind, 429, and a 503 that says by ``Retry-After`` when to come again. What passes:
+their transient codes and statuses.
 """
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from asyncio_loader.errors import (
     AccessDenied,
@@ -25,7 +31,7 @@ from asyncio_loader.errors import (
     Throttled,
 )
 
-__all__ = ["ERROR_BODY_BYTES", "Refusal", "error_of", "parse_refusal"]
+__all__ = ["ERROR_BODY_BYTES", "Refusal", "error_of", "parse_date", "parse_refusal"]
 
 ERROR_BODY_BYTES = 64 * 1024
 """As much of an error document as is read; S3's are below 2 KB."""
@@ -44,6 +50,8 @@ class Refusal:
         message: S3's own words, one line.
         region: the bucket's region, where the server told it.
         host: of the Location header; empty where there is none.
+        date_s: the server's time, in seconds since 1970; None where it does not tell.
+        retry_after_s: seconds until it wants to be asked again; None where it does not say.
     """
 
     status: int
@@ -51,6 +59,17 @@ class Refusal:
     message: str = ""
     region: str = ""
     host: str = ""
+    date_s: float | None = None
+    retry_after_s: float | None = None
+
+    @property
+    def is_of_time(self) -> bool:
+        """Whether it says that the request was signed for another time than the server's."""
+        return self.code in _WRONG_TIME
+
+    def is_of_keys(self, *, has_token: bool) -> bool:
+        """Whether newer keys may get another answer. To a HEAD with an old token S3 says 400 and no more."""
+        return self.code in _OLD_KEYS or (has_token and self.status == 400 and not self.code)
 
     def is_elsewhere(self, region: str) -> bool:
         """Whether it says that the bucket is at another endpoint, or not in the region that was asked."""
@@ -59,8 +78,10 @@ class Refusal:
         return self.status == 400 and self.region not in ("", region)
 
 
-def parse_refusal(status: int, reason: str, headers: Mapping[str, str], body: bytes) -> Refusal:
-    """Read an error response.
+def parse_refusal(
+    status: int, reason: str, headers: Mapping[str, str], body: bytes, now_s: float | None = None
+) -> Refusal:
+    """Read an error response; `now_s` is the time of whose answer has no date.
 
     No XML parser: four fields of a flat document don't need one, and a broken document must do no harm.
     """
@@ -71,10 +92,32 @@ def parse_refusal(status: int, reason: str, headers: Mapping[str, str], body: by
         code = "SlowDown"
     region = headers.get(_REGION_HEADER, "") or _field(text, "Region")
     location = _LOCATION.match(headers.get("location", ""))
-    return Refusal(status, code, _field(text, "Message"), region, location[1].lower() if location else "")
+    host = location[1].lower() if location else ""
+    date_s = parse_date(headers.get("date", ""))
+    later_s = _parse_retry_after(headers.get("retry-after", ""), now_s if date_s is None else date_s)
+    return Refusal(status, code, _field(text, "Message"), region, host, date_s, later_s)
 
 
-def error_of(uri: str, refusal: Refusal, *, region: str, action: str = "") -> LoaderError:
+def parse_date(text: str) -> float | None:
+    """Seconds since 1970 of an HTTP date (RFC 9110, section 5.6.7); None if it is none."""
+    try:
+        date = parsedate_to_datetime(text)
+        # Without a zone ("-0000") it is UTC, not the time of this place.
+        return (date if date.tzinfo is not None else date.replace(tzinfo=datetime.UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def _parse_retry_after(text: str, now_s: float | None) -> float | None:
+    """Seconds (RFC 9110, section 10.2.3): a number of them, or a date."""
+    text = text.strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    date_s = parse_date(text)
+    return None if date_s is None or now_s is None else max(0.0, date_s - now_s)
+
+
+def error_of(uri: str, refusal: Refusal, *, region: str, action: str = "", renewal: str = "") -> LoaderError:
     """The error that an answer means.
 
     Args:
@@ -82,6 +125,7 @@ def error_of(uri: str, refusal: Refusal, *, region: str, action: str = "") -> Lo
         refusal: what came.
         region: the one the request was signed for.
         action: the permission it needs, as policies name it: ``s3:PutObject``.
+        renewal: how to come by newer keys.
     """
     label = f"HTTP {refusal.status} {refusal.code}".rstrip()
     if refusal.is_elsewhere(region):
@@ -92,9 +136,15 @@ def error_of(uri: str, refusal: Refusal, *, region: str, action: str = "") -> Lo
         )
     if refusal.code == "InvalidBucketName":
         return ConfigError(f"{uri}: the server takes no such bucket name ({label})")
-    kind, what, advice = _BY_CODE.get(refusal.code) or _by_status(refusal)
-    if (kind, what, advice) == _NO_PERMISSION:
+    kind, what, advice = found = _BY_CODE.get(refusal.code) or _by_status(refusal)
+    if found == _NO_PERMISSION:
         advice = _permission_advice(action)
+    if found == _EXPIRED and renewal:
+        advice = renewal
+    if kind is Throttled:
+        later_s = refusal.retry_after_s
+        rest = "" if later_s is None else f" and none for {later_s:g} s"
+        return Throttled(f"{uri}: {what}{rest} ({label})", key=uri, retry_after_s=later_s)
     return kind(f"{uri}: {what} ({label}){'; ' if advice else ''}{advice}", key=uri)
 
 
@@ -112,6 +162,8 @@ def _permission_advice(action: str) -> str:
 def _by_status(refusal: Refusal) -> tuple[type[FetchError], str, str]:
     if refusal.status in _BY_STATUS:
         return _BY_STATUS[refusal.status]
+    if refusal.status == 503 and refusal.retry_after_s is not None:
+        return _THROTTLED
     if refusal.status in _PASSING:
         return ServerFault, refusal.message or "the server failed", ""
     # 501, 505 and the like among them, which stay as they are however often one asks.
@@ -133,6 +185,22 @@ _ELSEWHERE = frozenset(
         "TemporaryRedirect",
     }
 )
+
+_WRONG_TIME = frozenset({"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"})
+
+# Expired; or replaced by others, as keys are that an administrator rotates.
+_OLD_KEYS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "InvalidTokenId",
+        "TokenRefreshRequired",
+    }
+)
+
+_SECONDS = re.compile(r"[0-9]{1,9}")
 
 # What another try may cure ("Error responses": InternalError, ServiceUnavailable, and those of proxies in between).
 _PASSING = frozenset({500, 502, 503, 504})
@@ -164,6 +232,7 @@ _BY_CODE: dict[str, tuple[type[FetchError], str, str]] = {
     "ExpiredToken": _EXPIRED,
     "ExpiredTokenException": _EXPIRED,
     "InvalidToken": _EXPIRED,
+    "InvalidTokenId": _EXPIRED,
     "TokenRefreshRequired": _EXPIRED,
     "RequestTimeTooSkewed": (
         AccessDenied,
@@ -171,16 +240,25 @@ _BY_CODE: dict[str, tuple[type[FetchError], str, str]] = {
         "set the clock (NTP); S3 allows 15 minutes",
     ),
     "RequestExpired": (AccessDenied, "the request is too old for the server", "set the clock (NTP)"),
+    "RequestInTheFuture": (AccessDenied, "the request is too new for the server", "set the clock (NTP)"),
     "InvalidObjectState": (AccessDenied, "the object is archived", "restore it from Glacier first"),
     "SlowDown": _THROTTLED,
+    "SlowDownRead": _THROTTLED,
+    "SlowDownWrite": _THROTTLED,
     "Throttling": _THROTTLED,
     "ThrottlingException": _THROTTLED,
     "ThrottledException": _THROTTLED,
     "RequestThrottled": _THROTTLED,
+    "RequestThrottledException": _THROTTLED,
     "RequestLimitExceeded": _THROTTLED,
     "TooManyRequests": _THROTTLED,
+    "TooManyRequestsException": _THROTTLED,
+    "LimitExceededException": _THROTTLED,
+    "RateLimitExceeded": _THROTTLED,
     "BandwidthLimitExceeded": _THROTTLED,
     "RequestTimeout": _SLOW_REQUEST,
+    "RequestTimeoutException": _SLOW_REQUEST,
+    "PriorRequestNotComplete": (ServerFault, "the server is still busy with an earlier request", ""),
     "PreconditionFailed": _CHANGED,
     "EntityTooLarge": (FetchError, "the object or part is larger than the server takes", ""),
     "EntityTooSmall": (FetchError, "a part is smaller than the server takes", "look at S3Options.part_size_bytes"),

@@ -33,7 +33,7 @@ class FakeChain:
     def get_credentials(self) -> FakeChain:
         return self
 
-    def refresh_needed(self) -> bool:
+    def refresh_needed(self, ahead_s: float | None = None) -> bool:
         return self.is_due
 
     def get_frozen_credentials(self) -> Any:
