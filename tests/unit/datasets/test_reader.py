@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -263,3 +264,20 @@ def test_another_session_stays(session: Session) -> None:
     reader.read(part(1)).close()
 
     assert not session.loop_thread.is_closed
+
+
+def test_a_stream_that_was_given_up_is_summed_up_when_the_next_one_begins(
+    session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = part(0, 1, 2)
+    recipe = dataclasses.replace(whole.recipe, refs=["memory://missing", *whole.recipe.refs[1:]], on_error="skip")
+    reader = open_reader(session)
+    stream = reader.read(dataclasses.replace(whole, recipe=recipe))
+    assert next(stream) == 1
+    assert not caplog.records
+    reader.read(part(5))
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "epoch 0: 1 of 1 samples failed and were left out: memory://missing (ObjectNotFound)"
+    ]
+    reader.close()

@@ -14,7 +14,7 @@ from asyncio_loader.datasets.recipe import Made, Recipe
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.datasets.source import SampleSource
 from asyncio_loader.engine.agenda import Job
-from asyncio_loader.errors import ConfigError, ObjectNotFound
+from asyncio_loader.errors import ConfigError, DecodeError, ObjectNotFound
 from asyncio_loader.options import FetchOptions
 from asyncio_loader.records import Failed, Fetched, ObjectRef, Slot
 from asyncio_loader.stats import Counters
@@ -22,6 +22,12 @@ from asyncio_loader.stores.memory import MemoryStore
 
 HELD = 30
 THREADS = pytest.mark.parametrize("threads", [0, 1, 3])
+
+
+def decode(fetched: Fetched) -> int:
+    if not bytes(fetched.data).isdigit():
+        raise DecodeError(f"{fetched.ref.uri}: no number", key=fetched.ref.uri)
+    return int(bytes(fetched.data))
 
 
 class CountingStore(MemoryStore):
@@ -265,3 +271,68 @@ def test_closing_does_not_wait_for_gets() -> None:
     waiting.close()
 
     assert time.monotonic() - started < 5
+
+
+class DamagingStore(CountingStore):
+    """Gives some objects damaged, the first time or always; holds back what is asked for again, if told to."""
+
+    def __init__(self, *damaged: int, always: bool = False, holds: bool = False) -> None:
+        super().__init__()
+        self.damaged = {f"memory://{n}" for n in damaged}
+        self.always = always
+        self.holds = holds
+
+    async def get(self, uri: str, **options: Any) -> Any:
+        is_again = uri in self.asked
+        data = await super().get(uri, **options)
+        if is_again and self.holds:
+            await asyncio.Event().wait()
+        return b"damaged" if uri in self.damaged and (self.always or not is_again) else data
+
+
+def open_damaged(**options: Any) -> tuple[DamagingStore, Session]:
+    store = DamagingStore(3, 7, **options)
+    return store, Session(store, FetchOptions(window_items=4))
+
+
+@THREADS
+def test_what_cannot_be_decoded_is_fetched_again_and_keeps_its_place(threads: int) -> None:
+    _, session = open_damaged()
+    counters = Counters()
+    source = make_source(session, jobs(*range(HELD)), transform=decode, counters=counters, threads=threads)
+
+    assert take_all(source) == list(range(HELD))
+    assert (counters.refetches, counters.gets) == (2, HELD + 2)
+    session.close()
+
+
+@THREADS
+def test_what_cannot_be_decoded_again_has_failed_in_its_place(threads: int) -> None:
+    store, session = open_damaged(always=True)
+    source = make_source(session, jobs(*range(HELD)), transform=decode, threads=threads)
+
+    assert take_all(source) == [DecodeError if n in (3, 7) else n for n in range(HELD)]
+    assert [store.asked.count(f"memory://{n}") for n in (2, 3, 7)] == [1, 2, 2]
+    session.close()
+
+
+@pytest.mark.timeout(60)
+def test_refetches_on_all_threads_do_not_block_a_window_of_one() -> None:
+    store = DamagingStore(*range(HELD))
+    session = Session(store, FetchOptions(max_in_flight=1, window_items=1, window_bytes=1))
+
+    assert take_all(make_source(session, jobs(*range(HELD)), transform=decode, threads=3)) == list(range(HELD))
+    session.close()
+
+
+@pytest.mark.timeout(60)
+def test_closing_does_not_wait_for_a_refetch() -> None:
+    store, session = open_damaged(holds=True)
+    source = make_source(session, jobs(3, 7), transform=decode, threads=2)
+    assert store.wait_for(4)
+
+    source.close()
+
+    assert source.take() is None
+    assert not [thread for thread in threading.enumerate() if "transform" in thread.name]
+    session.close()

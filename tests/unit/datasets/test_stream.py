@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import deque
 from typing import Any
 
 import pytest
 
+from asyncio_loader.datasets.failures import FailureRules
 from asyncio_loader.datasets.recipe import Made, Recipe
 from asyncio_loader.datasets.stream import Part, Progress, SampleStream
-from asyncio_loader.errors import LoaderError, ObjectNotFound
+from asyncio_loader.errors import LoaderError, ObjectNotFound, TooManyFailures
 from asyncio_loader.options import OnError
 from asyncio_loader.order.ordering import Grouped
 from asyncio_loader.order.plan import EpochPlan
 from asyncio_loader.order.shard import Shard
-from asyncio_loader.records import Buffer, Failed, ObjectRef
+from asyncio_loader.records import Buffer, Failed, Fetched, ObjectRef
 from asyncio_loader.stats import Counters
 
 ALL = Shard()
@@ -107,6 +109,9 @@ class ScriptedSource:
         return b"substitute", 1
 
 
+NOBODY = ScriptedSource()
+
+
 class Run:
     """A stream, and what it said about its end."""
 
@@ -170,6 +175,58 @@ def test_a_sample_that_is_left_out_is_passed_all_the_same() -> None:
     assert list(run.stream) == ["a", "c"]
     assert run.stream.progress.passed == 3
     assert (run.counters.samples, run.counters.failed) == (2, 1)
+
+
+def test_the_end_of_a_part_is_summed_up_at_its_last_sample(caplog: pytest.LogCaptureFixture) -> None:
+    run = Run(ScriptedSource(FAILED, Made("b")), part(2, on_error="skip"))
+    assert next(run.stream) == "b"
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "epoch 0: 1 of 2 samples failed and were left out: m://1 (ObjectNotFound)"
+    ]
+    run.stream.close()
+    assert len(caplog.records) == 1
+
+
+def test_what_was_gone_through_is_summed_up_when_it_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    run = Run(ScriptedSource(FAILED, Made("b"), Made("c")), part(5, on_error="skip"))
+    assert [next(run.stream), next(run.stream)] == ["b", "c"]
+    assert not caplog.records
+    run.stream.close()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "epoch 0: 1 of 3 samples failed and were left out: m://1 (ObjectNotFound)"
+    ]
+
+
+def test_one_failure_too_many_is_raised_in_its_place_and_closes_the_stream() -> None:
+    few = dataclasses.replace(part(3, on_error="skip"), rules=FailureRules(1))
+    run = Run(ScriptedSource(FAILED, Made("b"), FAILED), few)
+    assert next(run.stream) == "b"
+
+    with pytest.raises(TooManyFailures, match="2 of 3 samples failed"):
+        next(run.stream)
+    assert run.said == ["close"]
+    assert run.counters.failed == 2
+
+
+def test_a_budget_counts_from_where_the_iteration_begins() -> None:
+    few = dataclasses.replace(part(6, skip=3, on_error="skip"), rules=FailureRules(0))
+    run = Run(ScriptedSource(Made("a"), FAILED), few)
+    next(run.stream)
+
+    with pytest.raises(TooManyFailures, match="1 of 2 samples failed"):
+        next(run.stream)
+
+
+def test_a_sample_that_the_pipeline_did_not_want_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    unwanted = part(1).recipe
+    picky = dataclasses.replace(unwanted, transform=lambda fetched: None)
+    run = Run(ScriptedSource(picky.make(Fetched(ObjectRef("m://0"), b""), NOBODY)), part(1, on_error="replace"))
+
+    assert len(list(run.stream)) == 1
+    assert (run.counters.failed, run.counters.rejected) == (0, 1)
+    assert not caplog.records
 
 
 def test_a_substitute_is_fetched_from_the_source() -> None:
