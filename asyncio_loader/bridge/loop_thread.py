@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from asyncio_loader.bridge.orphan import end_with_parent
 from asyncio_loader.bridge.thread_end import wait_until_gone
 from asyncio_loader.errors import LoaderError
 
@@ -40,10 +41,12 @@ class LoopThread:
     collection, and at interpreter exit, whichever comes first; tasks still running then are cancelled and awaited.
 
     Any thread of the process that made it may use it. In a forked child it is dead: every call raises, and
-    collecting it there touches nothing.
+    collecting it there touches nothing. A daemonic process (a DataLoader's worker) that has had one ends when its
+    parent is gone: see `end_with_parent`.
     """
 
     def __init__(self, name: str = "asyncio-loader") -> None:
+        end_with_parent()
         started: _Started = concurrent.futures.Future()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=_serve, args=(started,), name=name, daemon=True)

@@ -21,9 +21,7 @@ class Errands:
     def __init__(self, session: Session, counters: Counters) -> None:
         self._session = session
         self._counters = counters
-        # Both belong to the loop's thread.
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._is_closed = False
+        self._running = _Running()
 
     def fetch(self, uri: str) -> tuple[Buffer, int]:
         """One object now: its bytes and the number of GETs. Blocks.
@@ -40,20 +38,33 @@ class Errands:
 
     def close(self) -> None:
         """Cancel what is under way, and refuse the rest. Does not wait for it. Idempotent, from any thread."""
-        self._session.loop_thread.call(self._cancel)
+        # Not a method of this object: a call on its way to the loop would keep the session, whose last owner would then
+        # be the loop's own thread, which cannot wait for its end.
+        self._session.loop_thread.call(self._running.cancel)
 
     async def _run(self, uri: str, *, is_second: bool) -> tuple[Buffer, int]:
         task = asyncio.current_task()
-        if self._is_closed or task is None:
+        if self._running.is_over or task is None:
             raise LoaderError(f"{uri}: the iteration was closed meanwhile")
-        self._tasks.add(task)
+        self._running.tasks.add(task)
         self._counters.refetches += is_second
         try:
             return await self._session.get(uri, self._counters)
         finally:
-            self._tasks.discard(task)
+            self._running.tasks.discard(task)
 
-    def _cancel(self) -> None:
-        self._is_closed = True
-        for task in self._tasks:
+
+class _Running:
+    """What is under way. Lives in the loop's thread."""
+
+    __slots__ = ("is_over", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[object]] = set()
+        self.is_over = False
+
+    def cancel(self) -> None:
+        """End all of it, now and for ever."""
+        self.is_over = True
+        for task in self.tasks:
             task.cancel()
