@@ -270,7 +270,7 @@ def test_a_stream_that_was_given_up_is_summed_up_when_the_next_one_begins(
     session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = part(0, 1, 2)
-    recipe = dataclasses.replace(whole.recipe, refs=["memory://missing", *whole.recipe.refs[1:]], on_error="skip")
+    recipe = dataclasses.replace(whole.recipe, refs=["memory://100", *whole.recipe.refs[1:]], on_error="skip")
     reader = open_reader(session)
     stream = reader.read(dataclasses.replace(whole, recipe=recipe))
     assert next(stream) == 1
@@ -278,6 +278,6 @@ def test_a_stream_that_was_given_up_is_summed_up_when_the_next_one_begins(
     reader.read(part(5))
 
     assert [record.getMessage() for record in caplog.records] == [
-        "epoch 0: 1 of 1 samples failed and were left out: memory://missing (ObjectNotFound)"
+        "epoch 0: 1 of 1 samples failed and were left out: memory://100 (ObjectNotFound)"
     ]
     reader.close()
