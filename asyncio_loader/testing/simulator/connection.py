@@ -13,17 +13,21 @@ import time
 from typing import NamedTuple, Protocol
 
 from asyncio_loader.testing.simulator.answers import Answer, answer_error
+from asyncio_loader.testing.simulator.delivery import Delivery, Ending, deliver
 from asyncio_loader.testing.simulator.faults import Fault
 from asyncio_loader.testing.simulator.link import Link
 from asyncio_loader.testing.simulator.log import Row
 from asyncio_loader.testing.simulator.requests import CHUNKED, BadRequestError, HeadReader, Request, parse_head
 
-__all__ = ["Connection", "Verdict", "Verdicts"]
+__all__ = ["Connection", "RefusedConnection", "Verdict", "Verdicts"]
 
 # A close with a linger time of 0 sends RST in place of FIN.
 _LINGER_0 = struct.pack("ii", 1, 0)
 
 _NOTHING = memoryview(b"")
+
+# A body that drips comes a hundred times a second.
+_DRIP_S = 0.01
 
 
 class Verdict(NamedTuple):
@@ -33,7 +37,7 @@ class Verdict(NamedTuple):
         answer: what S3 says to it.
         delay_s: seconds to the first byte.
         fault: what goes wrong with the answer, or None.
-        kind: for the log: the fault's kind, ``"throttle"``, or None.
+        kind: for the log: the fault's kind, another word for why the answer is no object, or None.
     """
 
     answer: Answer
@@ -55,11 +59,7 @@ class Verdicts(Protocol):
         ...
 
     def number_connection(self) -> int:
-        """The number of a connection, asked for when its first request for S3 has come."""
-        ...
-
-    def control(self, request: Request) -> Answer | None:
-        """The answer to a request for the simulator itself, None where it is one for S3."""
+        """The number of a connection, asked for when its first request has come."""
         ...
 
     def date_line(self) -> bytes:
@@ -72,13 +72,11 @@ class Verdicts(Protocol):
 
 
 class _Exchange:
-    __slots__ = ("answer", "fault", "kind", "received_s", "request", "sent_bytes", "status")
+    __slots__ = ("received_s", "request", "sent_bytes", "status", "verdict")
 
     def __init__(self, request: Request, verdict: Verdict) -> None:
         self.request = request
-        self.answer = verdict.answer
-        self.fault = verdict.fault
-        self.kind = verdict.kind
+        self.verdict = verdict
         self.received_s = time.monotonic()
         self.status = 0
         self.sent_bytes = 0
@@ -98,6 +96,8 @@ class Connection(asyncio.Protocol):
         self._is_over = False
         self._resets_when_written = False
         self._unsent = _NOTHING
+        self._ending = Ending.KEEP
+        self._line = verdicts.link
         self._has_turns = False
         self._transport: asyncio.Transport
 
@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Either side closed it. A request that still waited is logged as not answered."""
+        """Either side closed it. A request that still waited is logged as not answered, or with what was sent."""
         del exc
         self._is_over = True
         if self._timer is not None:
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
         """What was written has left."""
         self._is_writable = True
         if self._resets_when_written:
-            self._reset()
+            _reset(self._transport)
         elif self._unsent:
             self._take_turns()
         else:
@@ -137,6 +137,22 @@ class Connection(asyncio.Protocol):
             self._is_reading = False
             self._transport.pause_reading()
 
+    def send_part(self, limit_bytes: int) -> tuple[int, bool]:
+        """See `link.Sender`."""
+        self._has_turns = False
+        exchange = self._exchange
+        if exchange is None or self._is_over or not self._is_writable:
+            return 0, False
+        part, self._unsent = self._unsent[:limit_bytes], self._unsent[limit_bytes:]
+        self._transport.write(part)
+        exchange.sent_bytes += len(part)
+        if not self._unsent:
+            self._end(exchange)
+            self._serve()
+            return len(part), False
+        self._has_turns = self._is_writable
+        return len(part), self._has_turns
+
     def _serve(self) -> None:
         """Take requests until one has to wait, or none is left."""
         while self._exchange is None and self._is_writable and not self._is_over:
@@ -146,12 +162,20 @@ class Connection(asyncio.Protocol):
                     break
                 request = parse_head(head)
             except BadRequestError as error:
-                self._write(answer_error(400, message=str(error)), keeps_alive=False)
+                self._refuse(error)
                 break
             self._begin(request)
         if not self._is_reading and not self._is_over and not self._heads.is_full:
             self._is_reading = True
             self._transport.resume_reading()
+
+    def _refuse(self, error: BadRequestError) -> None:
+        answer = answer_error(400, message=str(error))
+        delivery = deliver(answer, None, date_line=self._verdicts.date_line(), keeps_alive=False)
+        self._transport.write(delivery.head)
+        self._transport.write(delivery.body)
+        self._is_over = True
+        self._transport.close()
 
     def _begin(self, request: Request) -> None:
         if request.body_bytes == CHUNKED:
@@ -159,10 +183,6 @@ class Connection(asyncio.Protocol):
             request = request._replace(keeps_alive=False)
         elif request.body_bytes:
             self._heads.skip(request.body_bytes)
-        control = self._verdicts.control(request)
-        if control is not None:
-            self._write(control, request.keeps_alive)
-            return
         if self._number is None:
             self._number = self._verdicts.number_connection()
         verdict = self._verdicts.decide(request)
@@ -179,102 +199,79 @@ class Connection(asyncio.Protocol):
     def _answer(self) -> None:
         exchange = self._exchange
         assert exchange is not None
-        if exchange.fault is not None and exchange.fault.kind != "status":
-            self._exchange = None
-            self._fail(exchange, exchange.fault)
-            return
-        answer = exchange.answer
-        exchange.status = answer.status
-        if self._verdicts.link.bytes_s is None:
-            self._write(answer, exchange.request.keeps_alive)
-            exchange.sent_bytes = len(answer.body)
-            self._finish()
-        else:
-            self._write_head(answer, exchange.request.keeps_alive)
-            self._unsent = answer.body
+        verdict = exchange.verdict
+        delivery = deliver(
+            verdict.answer,
+            verdict.fault,
+            date_line=self._verdicts.date_line(),
+            keeps_alive=exchange.request.keeps_alive,
+        )
+        exchange.status = delivery.status
+        self._ending = delivery.ending
+        if delivery.ending is Ending.RESET:
+            # Without a buffer, `pause_writing` tells whether anything waits.
+            self._transport.set_write_buffer_limits(high=0)
+        if delivery.head:
+            self._transport.write(delivery.head)
+        self._send(exchange, delivery)
+
+    def _send(self, exchange: _Exchange, delivery: Delivery) -> None:
+        body = delivery.body
+        pace = delivery.bytes_s
+        self._line = self._verdicts.link if pace is None else Link(pace, turn_s=_DRIP_S, least_bytes=1)
+        if self._line.bytes_s is not None and body:
+            self._unsent = body
             self._take_turns()
+            return
+        if body:
+            self._transport.write(body)
+        exchange.sent_bytes = len(body)
+        self._end(exchange)
 
     def _take_turns(self) -> None:
         if not self._has_turns:
             self._has_turns = True
-            self._verdicts.link.join(self)
+            self._line.join(self)
 
-    def send_part(self, limit_bytes: int) -> tuple[int, bool]:
-        """See `Sender`."""
-        self._has_turns = False
-        exchange = self._exchange
-        if exchange is None or self._is_over or not self._is_writable:
-            return 0, False
-        part, self._unsent = self._unsent[:limit_bytes], self._unsent[limit_bytes:]
-        if part:
-            self._transport.write(part)
-            exchange.sent_bytes += len(part)
-        if not self._unsent:
-            if not exchange.request.keeps_alive:
-                self._close()
-            self._finish()
-            self._serve()
-            return len(part), False
-        self._has_turns = self._is_writable
-        return len(part), self._has_turns
-
-    def _finish(self) -> None:
-        exchange, self._exchange = self._exchange, None
-        assert exchange is not None
+    def _end(self, exchange: _Exchange) -> None:
+        self._exchange = None
         self._record(exchange)
-
-    def _write(self, answer: Answer, keeps_alive: bool) -> None:
-        self._write_head(answer, keeps_alive)
-        if len(answer.body):
-            self._transport.write(answer.body)
-        if not keeps_alive:
-            self._close()
-
-    def _write_head(self, answer: Answer, keeps_alive: bool) -> None:
-        ending = b"\r\n" if keeps_alive else b"Connection: close\r\n\r\n"
-        self._transport.write(answer.head + self._verdicts.date_line() + ending)
-
-    def _close(self) -> None:
+        if self._ending is Ending.KEEP:
+            return
         self._is_over = True
-        self._transport.close()
-
-    def _fail(self, exchange: _Exchange, fault: Fault) -> None:
-        self._is_over = True
-        after_bytes = fault.after_bytes
-        if after_bytes is None and fault.kind == "short":
-            after_bytes = len(exchange.answer.body) // 2
-        if after_bytes is None:
-            self._record(exchange)
-        else:
-            body = exchange.answer.body[:after_bytes]
-            # Without a buffer, `pause_writing` tells whether anything of it waits.
-            self._transport.set_write_buffer_limits(high=0)
-            self._transport.write(b"".join((exchange.answer.head, self._verdicts.date_line(), b"\r\n", body)))
-            exchange.status, exchange.sent_bytes = exchange.answer.status, len(body)
-            self._record(exchange)
-        if fault.kind == "short":
+        if self._ending is Ending.CLOSE:
             self._transport.close()
-        elif fault.kind == "reset" and self._is_writable:
-            self._reset()
-        elif fault.kind == "reset":
+        elif self._ending is Ending.RESET and self._is_writable:
+            _reset(self._transport)
+        elif self._ending is Ending.RESET:
             self._resets_when_written = True
 
-    def _reset(self) -> None:
-        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
-        self._transport.abort()
-
     def _record(self, exchange: _Exchange) -> None:
-        request, times = exchange.request, (exchange.received_s, time.monotonic())
+        request, verdict = exchange.request, exchange.verdict
+        times = (exchange.received_s, time.monotonic())
         assert self._number is not None
         self._verdicts.record(
             (
                 request.method,
-                exchange.answer.key,
+                verdict.answer.key,
                 request.range,
                 exchange.status,
                 exchange.sent_bytes,
                 *times,
                 self._number,
-                exchange.kind,
+                verdict.kind,
             )
         )
+
+
+class RefusedConnection(asyncio.Protocol):
+    """One that is reset as soon as it is made."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is ready."""
+        _reset(transport)  # type: ignore[arg-type]
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+    transport.abort()

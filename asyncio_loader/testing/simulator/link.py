@@ -11,7 +11,8 @@ __all__ = ["Link", "Sender"]
 # What one connection sends before the next has its turn: as much as leaves in 2 ms, within these bounds. Below, the
 # calls would cost more than the bytes; above, one object after the other would come in one piece.
 _TURN_S = 0.002
-_TURN_BYTES = (1024, 64 * 1024)
+_LEAST_TURN_BYTES = 1024
+_MOST_TURN_BYTES = 64 * 1024
 
 # What a line that has rested may send at once: as much as a late timer (asyncio's and uvloop's are by 1 ms) has missed.
 _BURST_S = 0.01
@@ -26,10 +27,20 @@ class Sender(Protocol):
 
 
 class Link:
-    """Lets the senders have turns, as fast as the bandwidth allows. To be used from one loop."""
+    """Lets the senders have turns, as fast as the bandwidth allows. To be used from one loop.
 
-    def __init__(self, bytes_s: float | None = None) -> None:
+    Args:
+        bytes_s: bytes per second. None: no limit.
+        turn_s: how much of that a turn is, in seconds.
+        least_bytes: a turn is at least so much.
+    """
+
+    def __init__(
+        self, bytes_s: float | None = None, *, turn_s: float = _TURN_S, least_bytes: int = _LEAST_TURN_BYTES
+    ) -> None:
         self.bytes_s = bytes_s
+        self._turn_s = turn_s
+        self._least_bytes = least_bytes
         self._senders: deque[Sender] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._budget_bytes = 0.0
@@ -68,9 +79,12 @@ class Link:
         self._counted_s = now_s
 
     def _give_turn(self, sender: Sender) -> None:
-        least, most = _TURN_BYTES
-        turn = most if self.bytes_s is None else int(min(most, max(least, _TURN_S * self.bytes_s)))
-        sent_bytes, has_more = sender.send_part(turn)
+        sent_bytes, has_more = sender.send_part(self._turn_bytes())
         self._budget_bytes -= sent_bytes
         if has_more:
             self._senders.append(sender)
+
+    def _turn_bytes(self) -> int:
+        if self.bytes_s is None:
+            return _MOST_TURN_BYTES
+        return min(_MOST_TURN_BYTES, max(self._least_bytes, int(self._turn_s * self.bytes_s)))

@@ -7,13 +7,16 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["CAPACITY_ITEMS", "THROTTLED", "RequestLog", "RequestRecord", "Row", "SimulatorFigures"]
+__all__ = ["CAPACITY_ITEMS", "SKEWED", "THROTTLED", "RequestLog", "RequestRecord", "Row", "SimulatorFigures"]
 
 CAPACITY_ITEMS = 1_000_000
 """Requests that the log remembers: 200 MB at the most, and more than any test or benchmark makes."""
 
 THROTTLED = "throttle"
 """`RequestRecord.fault` of a request that was one too many."""
+
+SKEWED = "skew"
+"""`RequestRecord.fault` of a request whose time is not the server's."""
 
 Row: TypeAlias = tuple[str, str, str | None, int, int, float, float, int, str | None]
 
@@ -31,8 +34,10 @@ class RequestRecord:
         received_s: when it was read, on the clock of `time.monotonic`, which the processes of a machine share. A
             pipelined request counts as read when the one before it has been answered.
         answered_s: when it was answered or given up, on the same clock.
-        connection: number of its connection, from 0 in the order in which they were made.
-        fault: kind of the fault that it met, ``"throttle"`` where it was one too many, or None.
+        connection: number of its connection, from 0 in the order of their first requests.
+        fault: kind of the fault that it met; ``"throttle"`` where it was one too many, ``"skew"`` where its time was
+            too far from the server's; or None. A connection that was broken off before any request
+            (``"connect"``, ``"handshake"``) is in the log with an empty method and key.
     """
 
     method: str
@@ -52,7 +57,7 @@ class SimulatorFigures:
 
     Attributes:
         now_s: when they were taken, on the clock of `time.monotonic`.
-        requests: those that were answered or given up.
+        requests: those that were answered or given up; connections that were broken off before any among them.
         throttled: those among them that a `Throttle` refused.
         sent_bytes: body bytes, as in `RequestRecord`.
         in_flight: requests that wait for their answer now.

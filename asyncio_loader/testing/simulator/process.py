@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,13 +20,15 @@ from urllib.parse import quote
 
 import asyncio_loader
 from asyncio_loader.errors import ConfigError, LoaderError
+from asyncio_loader.testing.simulator.checksums import Checksum
+from asyncio_loader.testing.simulator.control import FIGURES_PATH, LOG_PATH, SETTINGS_PATH
 from asyncio_loader.testing.simulator.faults import Fault
 from asyncio_loader.testing.simulator.latency import Latency
 from asyncio_loader.testing.simulator.log import RequestLog, RequestRecord, SimulatorFigures
-from asyncio_loader.testing.simulator.server import FIGURES_PATH, LOG_PATH, SETTINGS_PATH
 from asyncio_loader.testing.simulator.settings import ServerSettings
 from asyncio_loader.testing.simulator.spool import Objects, write_spool
 from asyncio_loader.testing.simulator.throttle import Throttle
+from asyncio_loader.testing.simulator.tls import AUTHORITY_FILE, write_authority
 
 __all__ = ["S3Simulator"]
 
@@ -36,7 +39,7 @@ _END_TIMEOUT_S = 10.0
 
 
 class S3Simulator:
-    """Serves objects as S3 does, over HTTP/1.1 on 127.0.0.1, from a process of its own. A context manager.
+    """Serves objects as S3 does, over HTTP/1.1 on loopback, from a process of its own. A context manager.
 
     It answers GET and HEAD of objects (whole or a range), HEAD of the bucket and ListObjectsV2; anything else is
     405. Bucket and key stand in the path, or the bucket in the Host header. Signatures are not looked at.
@@ -55,6 +58,16 @@ class S3Simulator:
         faults: what goes wrong; see `Fault`. The first that meets a request wins.
         throttle: requests per second that it takes; see `Throttle`. Of several each has its say.
         bandwidth_bytes_s: bytes of bodies per second that all connections get together. None: no limit.
+        checksum: what S3 keeps beside each object and sends with all of it where a request asks
+            (``x-amz-checksum-mode``): ``crc32``, ``crc32c``, ``crc64nvme``, ``sha1``, ``sha256`` or None. ``crc32c``
+            and ``crc64nvme``, which S3 itself has by default, need the package `awscrt`.
+        clock_offset_s: seconds that the server's clock is ahead of the machine's, in its Date header; a request that
+            was signed more than 15 minutes from it is answered 403 RequestTimeTooSkewed. None: 0, and nothing is
+            refused.
+        tls: speak TLS, with a certificate for `host` and ``s3.test`` by an authority of its own: see
+            `ca_bundle`. Needs the package `trustme`.
+        host: a loopback address to listen on: ``127.0.0.2`` and all others of ``127.0.0.0/8`` are there on Linux.
+        port: 0: one that is free.
         seed: latency and faults of a request are a function of it, the key, and the number of the request among
             those of the key. The same run meets the same weather, whatever the order of arrival.
         bucket: name of the bucket.
@@ -76,8 +89,13 @@ class S3Simulator:
         faults: Sequence[Fault] | None = None,
         throttle: Throttle | Sequence[Throttle] | None = None,
         bandwidth_bytes_s: float | None = None,
+        checksum: Checksum | None = "crc32",
+        clock_offset_s: float | None = None,
         seed: int = 0,
         bucket: str = "bucket",
+        tls: bool = False,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         if not _BUCKET_NAME.fullmatch(bucket):
             raise ConfigError(f"S3Simulator: bucket must be a bucket name as S3 allows it, not {bucket!r}")
@@ -90,10 +108,16 @@ class S3Simulator:
             faults=tuple(faults or ()),
             throttles=_throttles(throttle),
             bandwidth_bytes_s=bandwidth_bytes_s,
+            checksum=checksum,
+            clock_offset_s=clock_offset_s,
             seed=seed,
+            host=host,
+            port=port,
         )
+        self._has_tls = tls
+        self._authority: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[str] | None = None
-        self._port = 0
+        self._port = self._control_port = 0
 
     def __enter__(self) -> S3Simulator:
         self.start()
@@ -117,15 +141,20 @@ class S3Simulator:
             directory = Path(name)
             write_spool(directory, self._objects)
             (directory / "settings").write_text(self._settings.dump(), encoding="utf-8")
+            if self._has_tls:
+                write_authority(directory, self._settings.host)
             with (directory / "stderr").open("w+", encoding="utf-8", errors="replace") as stderr:
                 self._process = _spawn(directory, stderr.fileno())
                 undo.callback(self.close)
                 assert self._process.stdout is not None
-                port = self._process.stdout.readline().strip()
-                if not port:
+                ports = self._process.stdout.readline().split()
+                if not ports:
                     stderr.seek(0)
                     raise _startup_error(stderr.read().strip())
-            self._port = int(port)
+            self._port, self._control_port = map(int, ports)
+            if self._has_tls:
+                self._authority = tempfile.TemporaryDirectory(prefix="s3-simulator-")
+                shutil.copy(directory / AUTHORITY_FILE, self._authority.name)
             undo.pop_all()
 
     def close(self) -> None:
@@ -138,11 +167,31 @@ class S3Simulator:
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             pipe.close()
+        if self._authority is not None:
+            self._authority.cleanup()
 
     @property
     def endpoint_url(self) -> str:
-        """``http://127.0.0.1:port``, for `S3Options.endpoint_url`."""
-        return f"http://127.0.0.1:{self._running_port()}"
+        """``http://127.0.0.1:port``, for `S3Options.endpoint_url`; https with TLS."""
+        return f"{'https' if self._has_tls else 'http'}://{self._settings.host}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        self._check_running()
+        return self._port
+
+    @property
+    def ca_bundle(self) -> str:
+        """PEM file of the authority to trust, for `S3Options.ca_bundle`; it is there until the end.
+
+        Raises:
+            ConfigError: there is none, without TLS.
+        """
+        self._check_running()
+        if self._authority is None:
+            raise ConfigError("S3Simulator: it has an authority only with tls=True")
+        return os.path.join(self._authority.name, AUTHORITY_FILE)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -158,7 +207,7 @@ class S3Simulator:
     @property
     def pid(self) -> int:
         """Process id of the server, for measuring what it costs."""
-        self._running_port()
+        self._check_running()
         assert self._process is not None
         return self._process.pid
 
@@ -196,7 +245,8 @@ class S3Simulator:
         self._settings = settings
 
     def _control(self, method: str, target: str) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self._running_port(), timeout=_CONTROL_TIMEOUT_S)
+        self._check_running()
+        connection = http.client.HTTPConnection("127.0.0.1", self._control_port, timeout=_CONTROL_TIMEOUT_S)
         with contextlib.closing(connection):
             connection.request(method, target)
             answer = connection.getresponse()
@@ -205,10 +255,9 @@ class S3Simulator:
             raise LoaderError(f"S3Simulator: {method} {target[:200]}: HTTP {answer.status}")
         return body
 
-    def _running_port(self) -> int:
+    def _check_running(self) -> None:
         if self._process is None or self._process.returncode is not None:
             raise ConfigError("S3Simulator: it is not running; use it in a `with` block")
-        return self._port
 
 
 def _throttles(throttle: Throttle | Sequence[Throttle] | None) -> tuple[Throttle, ...]:

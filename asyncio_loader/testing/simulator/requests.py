@@ -26,6 +26,7 @@ class Request(NamedTuple):
         range: Range header, or None.
         keeps_alive: whether the connection stays open after the answer.
         body_bytes: length of the body that follows, or `CHUNKED`.
+        headers: all of them, lower case, each with CRLF before and after it; see `header`.
     """
 
     method: str
@@ -34,6 +35,11 @@ class Request(NamedTuple):
     range: str | None
     keeps_alive: bool
     body_bytes: int
+    headers: str = ""
+
+    def header(self, name: str) -> str:
+        """Value of a header, in lower case as its name is here; empty where there is none."""
+        return _find(self.headers, f"\r\n{name}:")
 
 
 def parse_head(head: bytes) -> Request:
@@ -56,7 +62,8 @@ def parse_head(head: bytes) -> Request:
     connection = _find(lowered, "\r\nconnection:")
     keeps_alive = "keep-alive" in connection if parts[2] == "HTTP/1.0" else "close" not in connection
     byte_range = _find(lowered, "\r\nrange:") or None
-    return Request(parts[0], parts[1], _find(lowered, "\r\nhost:"), byte_range, keeps_alive, _body_bytes(lowered))
+    host = _find(lowered, "\r\nhost:")
+    return Request(parts[0], parts[1], host, byte_range, keeps_alive, _body_bytes(lowered), lowered)
 
 
 def _find(lowered: str, name: str) -> str:

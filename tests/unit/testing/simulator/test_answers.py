@@ -168,3 +168,38 @@ def test_an_error_escapes_the_key() -> None:
 
 def test_an_error_for_a_head_has_no_body() -> None:
     assert len(answer_error(503, method="HEAD").body) == 0
+
+
+WITH_CHECKSUM = Request("GET", "/photos/k", "", None, True, 0, "\r\nx-amz-checksum-mode: enabled\r\n")
+
+
+def test_a_checksum_is_for_those_who_ask() -> None:
+    body = memoryview(b"123456789")
+    bucket = Bucket("photos", {"k": StoredObject("k", body, "e", 0.0)}, checksum="crc32")
+    asked, plain, head, part = (
+        headers(bucket.answer(request))
+        for request in (
+            WITH_CHECKSUM,
+            WITH_CHECKSUM._replace(headers=""),
+            WITH_CHECKSUM._replace(method="HEAD"),
+            WITH_CHECKSUM._replace(range="bytes=0-3"),
+        )
+    )
+
+    assert (asked["x-amz-checksum-crc32"], asked["x-amz-checksum-type"]) == ("y/Q5Jg==", "FULL_OBJECT")
+    assert head["x-amz-checksum-crc32"] == "y/Q5Jg=="
+    assert not any(name.startswith("x-amz-checksum") for name in (*plain, *part))
+
+
+def test_a_bucket_may_know_no_checksums() -> None:
+    bucket = Bucket("photos", {"k": StoredObject("k", memoryview(b"x"), "e", 0.0)})
+
+    assert not any(name.startswith("x-amz-checksum") for name in headers(bucket.answer(WITH_CHECKSUM)))
+
+
+def test_an_error_may_have_a_code_and_elements_of_its_own() -> None:
+    answer = answer_error(403, "RequestTimeTooSkewed", elements=[("ServerTime", "<now>")])
+
+    assert code(answer) == "RequestTimeTooSkewed"
+    assert b"<Message>The difference between" in bytes(answer.body)
+    assert b"<ServerTime>&lt;now&gt;</ServerTime>" in bytes(answer.body)

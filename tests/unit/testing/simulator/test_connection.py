@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -24,8 +26,7 @@ def start() -> Iterator[Start]:
 
 
 def connect(simulator: S3Simulator) -> socket.socket:
-    host, port = simulator.endpoint_url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=20)
+    return socket.create_connection(("127.0.0.1", simulator.port), timeout=20)
 
 
 def get(key: str, extra: str = "") -> bytes:
@@ -196,6 +197,22 @@ def test_a_reset_within_the_body(start: Start, key: str, after_bytes: int) -> No
     assert [(record.status, record.sent_bytes) for record in simulator.requests()] == [(200, after_bytes)]
 
 
+def test_a_reset_within_the_head(start: Start) -> None:
+    simulator = start(faults=[Fault("reset", head_bytes=15)])
+    with closing(connect(simulator)) as client:
+        client.sendall(get("a"))
+        wait_for_log(simulator, 1)
+
+        # What came before the reset may be lost with it.
+        with pytest.raises(ConnectionResetError):
+            assert len(read_to_end(client)) <= 15
+    assert [(record.status, record.sent_bytes) for record in simulator.requests()] == [(0, 0)]
+
+
+def test_a_connection_may_end_before_any_byte(start: Start) -> None:
+    assert converse(start(faults=[Fault("short", head_bytes=0)]), get("a")) == b""
+
+
 @pytest.mark.parametrize(("after_bytes", "expected"), [(None, 50), (99, 99), (0, 0)])
 def test_a_short_body_ends_in_good_order(start: Start, after_bytes: int | None, expected: int) -> None:
     head, _, body = converse(start(faults=[Fault("short", after_bytes=after_bytes)]), get("a")).partition(b"\r\n\r\n")
@@ -225,3 +242,92 @@ def test_a_stall_may_come_within_the_body(start: Start) -> None:
         client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.recv(1)
+
+
+@pytest.mark.parametrize(("kind", "announced"), [("close", True), ("hangup", False)])
+def test_a_connection_may_end_after_the_answer(start: Start, kind: Any, announced: bool) -> None:
+    simulator = start(faults=[Fault(kind)])
+    answer = converse(simulator, get("a") + get("b"))
+
+    assert (b"\r\nConnection: close\r\n" in answer) is announced
+    assert answer.endswith(BODY)
+    assert [(record.status, record.fault) for record in simulator.requests()] == [(200, kind)]
+
+
+def test_more_may_come_than_was_announced(start: Start) -> None:
+    answer = converse(start(faults=[Fault("extra", times=1)]), get("a") + get("a", "Connection: close\r\n"))
+
+    assert answer.count(BODY) == 3
+
+
+def test_a_body_may_come_slowly(start: Start) -> None:
+    simulator = start(faults=[Fault("drip", key="a", bytes_s=400)])
+    started_s = time.monotonic()
+    answer = converse(simulator, get("a") + get("b", "Connection: close\r\n"))
+
+    assert time.monotonic() - started_s > 0.23
+    assert BODY in answer
+    assert answer.endswith(b"second")
+
+
+def test_a_client_that_leaves_a_slow_body_is_logged_with_what_was_sent(start: Start) -> None:
+    simulator = start(faults=[Fault("drip", bytes_s=1)])
+    with closing(connect(simulator)) as client:
+        client.sendall(get("a"))
+        assert client.recv(1) == b"H"
+    (record,) = wait_for_log(simulator, 1)
+
+    assert (record.status, record.fault) == (200, "drip")
+    assert record.sent_bytes < 100
+
+
+def test_a_paced_body_is_whole_for_a_client_that_reads_late(start: Start) -> None:
+    """The client's buffers are full long before: the turns pass to others, and come back."""
+    simulator = start(bandwidth_bytes_s=1e9)
+    with closing(connect(simulator)) as client, closing(connect(simulator)) as other:
+        client.sendall(get("big", "Connection: close\r\n"))
+        other.sendall(get("b", "Connection: close\r\n"))
+
+        assert read_to_end(other).endswith(b"second")
+        assert read_to_end(client).endswith(BIG)
+
+
+def test_a_connection_may_be_reset_as_soon_as_it_is_made(start: Start) -> None:
+    simulator = start(faults=[Fault("connect", times=1)])
+    # Within the connect of the client or after it, as the clock will have it.
+    with pytest.raises(ConnectionResetError), closing(connect(simulator)) as client:
+        client.recv(1)
+    assert converse(simulator, get("b", "Connection: close\r\n")).endswith(b"second")
+    records = [(record.method, record.fault, record.connection) for record in simulator.requests()]
+
+    assert records == [("", "connect", 0), ("GET", None, 1)]
+
+
+def test_it_speaks_tls(start: Start) -> None:
+    simulator = start(tls=True, faults=[Fault("reset", key="b", after_bytes=3)])
+    context = ssl.create_default_context(cafile=simulator.ca_bundle)
+    with context.wrap_socket(connect(simulator), server_hostname="127.0.0.1") as client:
+        client.sendall(get("a"))
+        assert read_answer(client, 100)[1] == BODY
+        client.sendall(get("b"))
+        # Below TLS: Python's own takes a reset for an end.
+        with socket.socket(fileno=os.dup(client.fileno())) as raw:
+            raw.settimeout(20)
+            with pytest.raises(ConnectionResetError):
+                read_to_end(raw)
+    with context.wrap_socket(connect(simulator), server_hostname="s3.test") as client:
+        client.sendall(get("big", "Connection: close\r\n"))
+        assert read_to_end(client).endswith(BIG)
+    with pytest.raises(ssl.SSLCertVerificationError), closing(connect(simulator)) as client:
+        ssl.create_default_context().wrap_socket(client, server_hostname="127.0.0.1")
+
+
+def test_a_handshake_may_be_broken_off(start: Start) -> None:
+    simulator = start(tls=True, faults=[Fault("handshake", times=1)])
+    context = ssl.create_default_context(cafile=simulator.ca_bundle)
+    with pytest.raises((ssl.SSLError, ConnectionError)), closing(connect(simulator)) as client:
+        context.wrap_socket(client, server_hostname="127.0.0.1")
+    with context.wrap_socket(connect(simulator), server_hostname="127.0.0.1") as client:
+        client.sendall(get("b", "Connection: close\r\n"))
+        assert read_to_end(client).endswith(b"second")
+    assert [record.fault for record in simulator.requests()] == ["handshake", None]

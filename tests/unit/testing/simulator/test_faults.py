@@ -27,6 +27,22 @@ def test_a_pattern_chooses_the_keys() -> None:
     assert plan.decide("val/17.jpg", 0) is None
 
 
+def test_a_credential_chooses_among_the_requests_of_a_key() -> None:
+    plan = FaultPlan([Fault("reset", credential="AKIA*/us-east-1/*", times=1)])
+
+    assert plan.asks_for_credential
+    assert plan.decide("a", 0, "asia1/20260131/us-east-1/s3/aws4_request") is None
+    assert plan.decide("a", 1, "akia1/20260131/us-east-1/s3/aws4_request") is not None
+
+
+def test_what_meets_connections_is_planned_apart_and_draws_the_same() -> None:
+    faults = [Fault("connect", rate=0.5), Fault("reset", rate=0.5)]
+    requests, connections = FaultPlan(faults, seed=1), FaultPlan(faults, kinds=("connect",), seed=1)
+    kinds = [{plan.decide("", number) for number in range(50)} for plan in (requests, connections)]
+
+    assert kinds == [{None, faults[1]}, {None, faults[0]}]
+
+
 def test_the_first_fault_that_meets_a_request_wins() -> None:
     first, second = Fault("status", times=1), Fault("stall")
     plan = FaultPlan([first, second])
@@ -57,7 +73,13 @@ def test_the_order_of_arrival_does_not_matter() -> None:
         ({"kind": "explode"}, "Fault.kind must be one of"),
         ({"kind": "status", "rate": 1.5}, "Fault.rate must lie in 0 to 1"),
         ({"kind": "status", "times": 0}, "Fault.times must be None or at least 1"),
-        ({"kind": "status", "status": 200}, "Fault.status must lie in 400 to 599"),
+        ({"kind": "status", "status": 200}, "Fault.status must lie in 300 to 599"),
+        ({"kind": "corrupt", "head_bytes": 1}, "Fault.head_bytes is for"),
+        ({"kind": "reset", "head_bytes": 1, "after_bytes": 1}, "Fault.head_bytes is for"),
+        ({"kind": "length", "length_error_bytes": 0}, "Fault.length_error_bytes must not be 0"),
+        ({"kind": "slow", "delay_s": -1}, "Fault.delay_s must be 0 or more"),
+        ({"kind": "drip", "bytes_s": 0}, "Fault.bytes_s must be above 0"),
+        ({"kind": "connect", "key": "a"}, "have no say in what meets a connection"),
         ({"kind": "short", "after_bytes": -1}, "Fault.after_bytes must be None, 0 or more"),
     ],
 )

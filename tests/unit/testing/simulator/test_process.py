@@ -134,6 +134,22 @@ def test_the_bandwidth_is_that_of_all_connections_together() -> None:
         assert fetch(simulator, "a") == body
 
 
+def test_two_may_share_a_port_at_different_addresses() -> None:
+    with S3Simulator({"a": b"first"}) as first, S3Simulator({"a": b"2"}, host="127.0.0.2", port=first.port) as second:
+        assert second.endpoint_url == f"http://127.0.0.2:{first.port}"
+        assert (fetch(first, "a"), fetch(second, "a")) == (b"first", b"2")
+
+
+def test_only_with_tls_there_is_an_authority() -> None:
+    with S3Simulator({}) as simulator, pytest.raises(ConfigError, match="tls=True"):
+        _ = simulator.ca_bundle
+    with S3Simulator({}, tls=True) as simulator:
+        bundle = Path(simulator.ca_bundle)
+        assert b"BEGIN CERTIFICATE" in bundle.read_bytes()
+        assert b"PRIVATE" not in bundle.read_bytes()
+    assert not bundle.exists()
+
+
 def test_it_is_gone_after_the_block() -> None:
     with S3Simulator({"a": b"x"}) as simulator:
         pid = simulator.pid
@@ -182,7 +198,7 @@ def test_a_server_that_does_not_start_tells_why(monkeypatch: pytest.MonkeyPatch)
         S3Simulator({"a": b"x"}).start()
 
 
-@pytest.mark.parametrize("wrong", [{"bucket": "No_Bucket"}, {"median_s": -1}, {"p99_s": 1.0}])
+@pytest.mark.parametrize("wrong", [{"bucket": "No_Bucket"}, {"median_s": -1}, {"p99_s": 1.0}, {"checksum": "md5"}])
 def test_wrong_arguments_are_refused_at_once(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         S3Simulator({}, **wrong)

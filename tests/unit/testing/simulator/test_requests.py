@@ -7,18 +7,23 @@ from asyncio_loader.testing.simulator.requests import CHUNKED, BadRequestError, 
 
 def test_a_plain_get() -> None:
     head = b"GET /bucket/a%20b HTTP/1.1\r\nHOST: 127.0.0.1:80\r\nAccept: */*\r\n"
+    headers = "\r\nhost: 127.0.0.1:80\r\naccept: */*\r\n"
 
-    assert parse_head(head) == Request("GET", "/bucket/a%20b", "127.0.0.1:80", None, True, 0)
+    assert parse_head(head) == Request("GET", "/bucket/a%20b", "127.0.0.1:80", None, True, 0, headers)
 
 
 def test_no_header_at_all() -> None:
-    assert parse_head(b"GET / HTTP/1.1\r\n") == Request("GET", "/", "", None, True, 0)
+    assert parse_head(b"GET / HTTP/1.1\r\n") == Request("GET", "/", "", None, True, 0, "\r\n")
 
 
 def test_the_headers_of_interest_in_any_case() -> None:
     head = b"PUT /k HTTP/1.1\r\nrange:bytes=1-2\r\nConnection: Close\r\ncontent-LENGTH: 12\r\n"
 
-    assert parse_head(head) == Request("PUT", "/k", "", "bytes=1-2", False, 12)
+    request = parse_head(head)
+
+    assert request == Request("PUT", "/k", "", "bytes=1-2", False, 12, request.headers)
+    assert request.header("content-length") == "12"
+    assert request.header("length") == ""
 
 
 def test_a_name_that_ends_like_another_is_not_taken_for_it() -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-import json
-from urllib.parse import quote
+import time
 
-from asyncio_loader.testing.simulator.connection import Verdict
+import pytest
+
+from asyncio_loader.testing.simulator.connection import Connection, RefusedConnection, Verdict
 from asyncio_loader.testing.simulator.faults import Fault
 from asyncio_loader.testing.simulator.latency import Latency
+from asyncio_loader.testing.simulator.log import RequestLog
 from asyncio_loader.testing.simulator.requests import Request
-from asyncio_loader.testing.simulator.server import FIGURES_PATH, LOG_PATH, SETTINGS_PATH, Server
+from asyncio_loader.testing.simulator.server import Server
 from asyncio_loader.testing.simulator.settings import ServerSettings
 from asyncio_loader.testing.simulator.spool import StoredObject
 from asyncio_loader.testing.simulator.throttle import Throttle
@@ -20,13 +22,6 @@ def make_server(latency: Latency | None = None, *faults: Fault, throttles: tuple
 
 def request(target: str, method: str = "GET") -> Request:
     return Request(method, target, "", None, True, 0)
-
-
-def change(server: Server, **fields: object) -> None:
-    settings = ServerSettings(bucket="bucket", **fields)  # type: ignore[arg-type]
-    answer = server.control(request(f"{SETTINGS_PATH}?{quote(settings.dump_changes(*fields))}", "PUT"))
-    assert answer is not None
-    assert answer.status == 200
 
 
 def test_the_requests_of_each_key_are_numbered() -> None:
@@ -64,7 +59,7 @@ def test_what_is_throttled_has_no_number() -> None:
     """The clock decides about a throttle: a fault that came with the third request would come at random."""
     server = make_server(None, Fault("reset", times=2), throttles=(Throttle(per_second=0.001, burst=1),))
     kinds = [server.decide(request("/bucket/a")).kind for _ in range(3)]
-    change(server, throttles=())
+    server.change({"throttles": ()})
     kinds += [server.decide(request("/bucket/a")).kind for _ in range(2)]
 
     assert kinds == ["reset", "throttle", "throttle", "reset", None]
@@ -73,9 +68,9 @@ def test_what_is_throttled_has_no_number() -> None:
 def test_faults_can_be_changed_and_begin_anew() -> None:
     server = make_server(None, Fault("reset", times=1))
     kinds = [server.decide(request("/bucket/a")).kind for _ in range(2)]
-    change(server, faults=(Fault("reset", times=1),))
+    server.change({"faults": (Fault("reset", times=1),)})
     kinds += [server.decide(request("/bucket/a")).kind for _ in range(2)]
-    change(server, faults=())
+    server.change({"faults": ()})
 
     assert kinds == ["reset", None, "reset", None]
     assert server.decide(request("/bucket/a")) == Verdict(server.decide(request("/bucket/a")).answer)
@@ -84,11 +79,8 @@ def test_faults_can_be_changed_and_begin_anew() -> None:
 def test_what_is_not_changed_stays_as_it_was() -> None:
     server = make_server(None, Fault("reset", times=1))
     server.decide(request("/bucket/a"))
-    server.link.bytes_s = 1e6
-    throttled = ServerSettings(bucket="bucket", bandwidth_bytes_s=1e6).dump_changes("throttles")
-    server.control(request(f"{SETTINGS_PATH}?{quote(throttled)}", "PUT"))
+    server.change({"throttles": (Throttle(per_second=1000),)})
 
-    assert server.link.bytes_s == 1e6
     assert server.decide(request("/bucket/a")).kind is None
 
 
@@ -100,27 +92,69 @@ def test_figures_are_sums() -> None:
             row = ("GET", "a", None, verdict.answer.status, len(verdict.answer.body), 0.0, 0.0, 0, verdict.kind)
             server.record(row)
     server.number_connection()
-    answer = server.control(request(FIGURES_PATH))
-    assert answer is not None
-    figures = json.loads(bytes(answer.body))
-    server.control(request(LOG_PATH, "DELETE"))
+    figures = server.figures()
 
-    assert (figures["requests"], figures["throttled"], figures["in_flight"], figures["connections"]) == (2, 1, 1, 1)
-    assert figures["sent_bytes"] > 1
-    assert server.figures().requests == 2
+    assert (figures.requests, figures.throttled, figures.in_flight, figures.connections) == (2, 1, 1, 1)
+    assert figures.sent_bytes > 1
 
 
-def test_control_requests_are_not_those_of_a_client() -> None:
-    server = make_server()
-
-    assert server.control(request("/bucket/a")) is None
-    assert server.control(request("/-/nothing")).status == 405
-    assert bytes(server.control(request(LOG_PATH)).body) == b"[]"
+SIGNED = "\r\nauthorization: aws4-hmac-sha256 credential=old/20260131/us-east-1/s3/aws4_request, signedheaders=…\r\n"
 
 
-def test_the_log_can_be_taken_away() -> None:
-    server = make_server()
-    server.record(("GET", "a", None, 200, 1, 0.0, 0.0, 0, None))
+@pytest.mark.parametrize(
+    ("pattern", "status"), [("OLD/*", 400), ("*/us-east-1/*", 400), ("NEW/*", 200), ("*/eu-west-1/*", 200)]
+)
+def test_a_fault_may_be_about_the_credential(pattern: str, status: int) -> None:
+    server = make_server(None, Fault("status", status=400, code="ExpiredToken", credential=pattern))
 
-    assert b'"a"' in bytes(server.control(request(LOG_PATH, "DELETE")).body)
-    assert bytes(server.control(request(LOG_PATH)).body) == b"[]"
+    assert server.decide(request("/bucket/a")._replace(headers=SIGNED)).answer.status == status
+    assert server.decide(request("/bucket/a")).answer.status == 200
+
+
+def test_a_status_fault_tells_region_and_how_long_to_wait() -> None:
+    fault = Fault("status", status=301, region="eu-west-1", retry_after_s=2)
+    answer = make_server(None, fault).decide(request("/bucket/a")).answer
+
+    assert b"\r\nx-amz-bucket-region: eu-west-1\r\nRetry-After: 2\r\n" in answer.head
+    assert b"<Code>PermanentRedirect</Code>" in bytes(answer.body)
+
+
+def test_a_slow_request_waits_in_place_of_the_latency() -> None:
+    assert make_server(Latency(median_s=0.1), Fault("slow", delay_s=2)).decide(request("/bucket/a")).delay_s == 2
+
+
+@pytest.mark.parametrize(("offset_s", "status"), [(None, 200), (0, 403), (-31_536_000, 403)])
+def test_a_request_of_another_time_is_refused(offset_s: float | None, status: int) -> None:
+    settings = ServerSettings(bucket="bucket", clock_offset_s=offset_s)
+    server = Server(settings, {"a": StoredObject("a", memoryview(b"x"), "e", 0.0)})
+    old = request("/bucket/a")._replace(headers="\r\nx-amz-date: 20200131t120000z\r\n")
+    verdict = server.decide(old)
+
+    assert verdict.answer.status == status
+    assert (verdict.kind == "skew") == (status == 403)
+    assert (b"<RequestTime>20200131T120000Z</RequestTime>" in bytes(verdict.answer.body)) == (status == 403)
+
+
+def test_requests_of_the_servers_own_time_are_taken() -> None:
+    settings = ServerSettings(bucket="bucket", clock_offset_s=3600.0)
+    server = Server(settings, {"a": StoredObject("a", memoryview(b"x"), "e", 0.0)})
+    now_s = time.time() + 3600
+    stamps = [time.strftime("%Y%m%dt%H%M%Sz", time.gmtime(now_s + skew_s)) for skew_s in (-890, 890, -910, 910)]
+    asked = [request("/bucket/a")._replace(headers=f"\r\nx-amz-date: {stamp}\r\n") for stamp in stamps]
+
+    assert [server.decide(one).answer.status for one in asked] == [200, 200, 403, 403]
+    assert str(time.gmtime(now_s).tm_year).encode() in server.date_line()
+
+
+def test_connections_are_broken_off_by_their_number() -> None:
+    server = make_server(None, Fault("connect", times=2), Fault("handshake", times=1))
+    made = [type(server.connect()) for _ in range(3)]
+
+    assert made == [RefusedConnection, RefusedConnection, Connection]
+    assert [server.breaks_handshake() for _ in range(2)] == [True, False]
+    assert [record.fault for record in RequestLog.load(server.log.dump())] == ["connect", "connect", "handshake"]
+    assert server.figures().in_flight == 0
+
+
+def test_a_fault_of_connections_meets_no_request() -> None:
+    assert make_server(None, Fault("connect")).decide(request("/bucket/a")).kind is None
