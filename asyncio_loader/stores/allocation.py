@@ -6,9 +6,12 @@ import mmap
 import sys
 from collections import deque
 
-__all__ = ["BlockPool", "allocate"]
+__all__ = ["POOL_BYTES", "BlockPool", "allocate"]
 
 MIB = 1024 * 1024
+
+POOL_BYTES = 96 * MIB
+"""What a `BlockPool` keeps: as much as the default window holds, and a half more for sizes that change."""
 
 # Below, a call of the system costs more than filling with zeros.
 _MAPPED_BYTES = MIB
@@ -26,10 +29,7 @@ def allocate(size_bytes: int) -> memoryview:
     """
     if size_bytes < _MAPPED_BYTES:
         return memoryview(bytearray(size_bytes))
-    try:
-        return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-    except (OSError, OverflowError) as error:
-        raise MemoryError(f"there is no memory for {size_bytes} bytes") from error
+    return memoryview(_map(size_bytes))
 
 
 class BlockPool:
@@ -37,31 +37,33 @@ class BlockPool:
 
     Fresh memory is dear: glibc gives what is freed at the end of the heap back to the system, so that each object of
     115 KB costs 29 page faults and a filling with zeros, 40 µs on a virtual machine, as much as all the rest of its
-    GET. A block whose only reference is the pool's own can hold the next object; a memoryview, an array or a tensor
-    made of it is a reference. Nobody has to give anything back, and whoever keeps an object keeps its memory.
+    GET; one of 16 MB costs 5 ms. A block whose only reference is the pool's own can hold the next object; a memoryview,
+    an array or a tensor made of it is a reference. Nobody has to give anything back, and whoever keeps an object keeps
+    its memory.
 
     Blocks come in sizes of which each is at most an eighth, or 512 bytes, above the one before, and are taken in turn,
-    so that the first one looked at is the one that was handed out longest ago. Beyond the limit, memory comes from
-    `allocate`.
+    so that the first one looked at is the one that was handed out longest ago. Beyond the limit, and for an object
+    larger than a quarter of it, memory comes from `allocate`.
 
     For one thread; what it hands out may be used and dropped in any.
 
     Args:
-        limit_bytes: blocks that are kept, free or not. 96 MiB: what the default window holds, and a half more for sizes
-            that change.
+        limit_bytes: blocks that are kept, free or not.
     """
 
-    def __init__(self, limit_bytes: int = 96 * MIB) -> None:
+    def __init__(self, limit_bytes: int = POOL_BYTES) -> None:
         self._limit_bytes = limit_bytes
+        # Else a few blocks, of a size that hardly comes again, would take the room of all others.
+        self._largest_bytes = limit_bytes // 4
         self._held_bytes = 0
         self._takes_until_look = 0
-        self._blocks: dict[int, deque[bytearray]] = {}
+        self._blocks: dict[int, deque[bytearray | mmap.mmap]] = {}
         # Without the GIL a count of references is no answer to "does anybody else have it?".
         self._counts = getattr(sys, "_is_gil_enabled", lambda: True)()
 
     def take(self, size_bytes: int) -> memoryview:
         """Writable memory with anything in it, as bytes."""
-        if size_bytes >= _MAPPED_BYTES or not self._counts:
+        if size_bytes > self._largest_bytes or not self._counts:
             return allocate(size_bytes)
         step = 1 << max(9, size_bytes.bit_length() - 4)
         block_bytes = -(-size_bytes // step) * step
@@ -76,7 +78,7 @@ class BlockPool:
             blocks.rotate(-1)
         if not self._make_room(block_bytes):
             return allocate(size_bytes)
-        block = bytearray(block_bytes)
+        block = _make_block(block_bytes)
         blocks.append(block)
         self._held_bytes += block_bytes
         return memoryview(block)[:size_bytes]
@@ -99,6 +101,17 @@ class BlockPool:
             self._held_bytes -= (count - len(blocks)) * block_bytes
         self._takes_until_look = sum(map(len, self._blocks.values()))
         return self._held_bytes + size_bytes <= self._limit_bytes
+
+
+def _make_block(size_bytes: int) -> bytearray | mmap.mmap:
+    return bytearray(size_bytes) if size_bytes < _MAPPED_BYTES else _map(size_bytes)
+
+
+def _map(size_bytes: int) -> mmap.mmap:
+    try:
+        return mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"there is no memory for {size_bytes} bytes") from error
 
 
 _probe = deque([bytearray()])

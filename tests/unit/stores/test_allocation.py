@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import random
 import sys
 import threading
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,14 +50,17 @@ def test_a_block_is_so_many_writable_bytes(size_bytes: int) -> None:
     assert (len(memory), memory.format, memory.readonly) == (size_bytes, "B", False)
 
 
-def test_a_block_that_nobody_has_is_used_again() -> None:
+@pytest.mark.parametrize("size_bytes", [115_000, 1_100_000, 16_000_000])
+def test_a_block_that_nobody_has_is_used_again(size_bytes: int) -> None:
     pool = BlockPool()
-    first = _address(pool.take(115_000))
+    first = _address(pool.take(size_bytes))
 
     # Of another size, but of the same step.
-    assert [_address(pool.take(size_bytes)) for size_bytes in (115_000, 116_000, 115_000)] == [first] * 3
+    sizes = [size_bytes, size_bytes + 1000, size_bytes]
+    assert [_address(pool.take(size_bytes)) for size_bytes in sizes] == [first] * 3
 
 
+@pytest.mark.parametrize("size_bytes", [3000, MIB])
 @pytest.mark.parametrize(
     "keep",
     [
@@ -77,26 +82,28 @@ def test_a_block_that_nobody_has_is_used_again() -> None:
     ],
     ids=lambda _: "",
 )
-def test_a_block_is_not_handed_out_while_anything_of_it_lives(keep: object) -> None:
+def test_a_block_is_not_handed_out_while_anything_of_it_lives(keep: object, size_bytes: int) -> None:
     assert callable(keep)
     pool = BlockPool()
-    view = pool.take(3000)
+    view = pool.take(size_bytes)
     address = _address(view)
     kept = keep(view)
     del view
 
-    others = [pool.take(3000) for _ in range(20)]
+    others = [pool.take(size_bytes) for _ in range(20)]
     assert address not in [_address(other) for other in others]
 
     del kept, others
     gc.collect()
-    assert address in [_address(view) for view in [pool.take(3000) for _ in range(21)]]
+    assert address in [_address(view) for view in [pool.take(size_bytes) for _ in range(21)]]
 
 
-def test_blocks_in_use_never_overlap() -> None:
+def test_blocks_in_use_never_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(0)
     pool = BlockPool(limit_bytes=MIB)
     held: deque[tuple[memoryview, int]] = deque()
+    # Such as are mapped, among them.
+    monkeypatch.setattr(allocation, "_MAPPED_BYTES", 20_000)
     for number in range(20_000):
         view = pool.take(rng.choice([0, 1, 600, 3000, 3100, 20_000, 40_000]))
         mark = number % 251
@@ -143,9 +150,10 @@ def test_room_for_another_size_comes_from_blocks_that_nobody_has() -> None:
     pool = BlockPool(limit_bytes=100_000)
     kept = [pool.take(10_000) for _ in range(9)]
     del kept[3:]
-    address = _address(pool.take(50_000))
+    address = _address(pool.take(20_000))
 
-    assert address == _address(pool.take(50_000))
+    assert address == _address(pool.take(20_000))
+    assert len(pool._blocks[10_240]) == 3
     assert pool._held_bytes == sum(len(block) for blocks in pool._blocks.values() for block in blocks) <= 100_000
     assert len({_address(view) for view in kept}) == 3
 
@@ -170,7 +178,7 @@ def test_where_everything_is_kept_the_pool_is_not_searched_for_each_object(monke
     assert looks < 20 * 1000
 
 
-@pytest.mark.parametrize("size_bytes", [1, 512, 513, 5000, 115_000, 700_000, MIB - 1])
+@pytest.mark.parametrize("size_bytes", [1, 512, 513, 5000, 115_000, 700_000, MIB - 1, MIB, 5_000_001])
 def test_no_block_is_more_than_an_eighth_or_512_bytes_too_large(size_bytes: int) -> None:
     pool = BlockPool()
     view = pool.take(size_bytes)
@@ -178,11 +186,32 @@ def test_no_block_is_more_than_an_eighth_or_512_bytes_too_large(size_bytes: int)
     assert len(view.obj) <= max(size_bytes + 512, size_bytes * 9 / 8 + 1)  # type: ignore[arg-type]
 
 
-def test_large_objects_are_none_of_the_pools() -> None:
-    pool = BlockPool()
-    pool.take(MIB)
-
+def test_what_would_take_more_than_a_quarter_of_the_room_is_none_of_the_pools() -> None:
+    pool = BlockPool(limit_bytes=4 * MIB)
+    pool.take(MIB + 1)
     assert pool._held_bytes == 0
+
+    pool.take(MIB)
+    assert pool._held_bytes == MIB
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_large_blocks_that_are_forgotten_go_back_to_the_system() -> None:
+    pool = BlockPool(limit_bytes=64 * MIB)
+    views = [pool.take(15 * MIB) for _ in range(4)]
+    for view in views:
+        view[:] = bytes(len(view))
+    before = _resident_bytes()
+    del view, views
+    assert before - _resident_bytes() < MIB
+
+    # One of another size has no room beside them.
+    assert len(pool.take(8 * MIB)) == 8 * MIB
+    assert before - _resident_bytes() > 50 * MIB
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE
 
 
 def test_without_counts_of_references_nothing_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
