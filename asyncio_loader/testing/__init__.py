@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asyncio_loader.testing.names import ScriptedNames, scripted_names
     from asyncio_loader.testing.servers import MotoServer, RcloneServer
     from asyncio_loader.testing.simulator import Fault, RequestRecord, S3Simulator, SimulatorFigures, Throttle
     from asyncio_loader.testing.synthetic import synthetic_jpegs, write_synthetic_coco
@@ -21,11 +22,13 @@ __all__ = [
     "RcloneServer",
     "RequestRecord",
     "S3Simulator",
+    "ScriptedNames",
     "SimulatorFigures",
     "Throttle",
     "VirtualTimeLoop",
     "in_virtual_time",
     "run_in_virtual_time",
+    "scripted_names",
     "synthetic_jpegs",
     "write_synthetic_coco",
 ]
@@ -37,11 +40,13 @@ _HOMES = {
     "RcloneServer": "servers",
     "RequestRecord": "simulator",
     "S3Simulator": "simulator",
+    "ScriptedNames": "names",
     "SimulatorFigures": "simulator",
     "Throttle": "simulator",
     "VirtualTimeLoop": "virtual_time",
     "in_virtual_time": "virtual_time",
     "run_in_virtual_time": "virtual_time",
+    "scripted_names": "names",
     "synthetic_jpegs": "synthetic",
     "write_synthetic_coco": "synthetic",
 }

@@ -30,7 +30,9 @@ def write_authority(directory: Path, host: str) -> None:
         raise ConfigError("S3Simulator: tls=True needs the package trustme") from error
     authority = trustme.CA()
     authority.cert_pem.write_to_path(directory / AUTHORITY_FILE)
-    authority.issue_cert(host, "s3.test", "*.s3.test").private_key_and_cert_chain_pem.write_to_path(directory / _SERVER_FILE)
+    authority.issue_cert(host, "s3.test", "*.s3.test").private_key_and_cert_chain_pem.write_to_path(
+        directory / _SERVER_FILE
+    )
 
 
 def open_server_context(directory: Path, breaks_handshake: Callable[[], bool]) -> ssl.SSLContext | None:
