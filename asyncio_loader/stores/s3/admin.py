@@ -1,7 +1,7 @@
 """Everything that carries no bytes of objects, through aioboto3: list, delete, uploads, buckets.
 
-botocore retries these itself (a listing could not go on from outside), as often as the policy allows; the deadline of
-the policy, which it does not know, cuts what is under way.
+botocore retries these itself (a listing could not go on from outside), as often as the policy allows and throttled
+requests no oftener; the deadline of the policy, which it does not know, cuts what is under way.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.stores.base import Entry
 from asyncio_loader.stores.s3.address import parse_object, parse_uri
 from asyncio_loader.stores.s3.client import make_client
+from asyncio_loader.stores.s3.clock import ServerClock
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.faults import Refusal, error_of
 from asyncio_loader.stores.s3.site import Site
@@ -33,14 +34,22 @@ class Admin:
     Args:
         site: where it is.
         credentials: None for anonymous requests.
+        clock: the time of the signatures.
         options: for the profile.
         timeouts: of connections; `max_attempts` is botocore's number of tries.
     """
 
-    def __init__(self, site: Site, credentials: Credentials | None, options: S3Options, timeouts: RetryPolicy) -> None:
+    def __init__(
+        self,
+        site: Site,
+        credentials: Credentials | None,
+        clock: ServerClock,
+        options: S3Options,
+        timeouts: RetryPolicy,
+    ) -> None:
         self._site = site
         self._timeouts = timeouts
-        self._make_client = partial(make_client, site, credentials, options.profile_name, timeouts)
+        self._make_client = partial(make_client, site, credentials, clock, options.profile_name, timeouts)
         self._client: Any = None
         self._is_closed = False
         self._opening = asyncio.Lock()

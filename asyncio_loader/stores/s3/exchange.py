@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 from urllib.parse import quote
 
 from asyncio_loader.errors import FetchError, LoaderError
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.s3.address import Address, Endpoint
+from asyncio_loader.stores.s3.basis import MOST_SIGNATURES, Basis, is_mended
 from asyncio_loader.stores.s3.clock import ServerClock
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.faults import ERROR_BODY_BYTES, Refusal, error_of, parse_refusal
@@ -28,9 +29,6 @@ _OK = (200,)
 
 # A bucket that lies elsewhere sends a request on, once to its region; S3 adds a second step for buckets that are new.
 _MOST_HOPS = 2
-
-# A request may be signed anew for another time and with other keys, each once.
-_MOST_SIGNATURES = 3
 
 _ACTIONS = {"GET": "s3:GetObject", "HEAD": "s3:GetObject", "PUT": "s3:PutObject"}
 
@@ -110,9 +108,9 @@ class Exchange:
             while True:
                 address = route.locate(uri)
                 # Signed only now: a signature is good for 15 minutes, and the wait for a slot may be longer.
-                mark = await self._mark()
+                basis = await self._basis()
                 signatures += 1
-                headers = self._headers(mark, method, route.region, address, encoded, extra, body)
+                headers = self._headers(basis, method, route.region, address, encoded, extra, body)
                 target = f"{address.path}?{encoded}" if encoded else address.path
                 data = None if body is None else body.data
                 transport = self._transports.reading if body is None else self._transports.writing
@@ -127,7 +125,7 @@ class Exchange:
                     hops += 1
                     signatures = 0
                     route = elsewhere
-                elif signatures == _MOST_SIGNATURES or not await self._is_mended(refusal, mark):
+                elif signatures == MOST_SIGNATURES or not await self._is_mended(refusal, basis):
                     raise self._error_of(uri, refusal, first, method)
         except TransportError as error:
             raise error.kind(f"{uri}: {error.what}", key=uri) from error.__cause__
@@ -155,11 +153,11 @@ class Exchange:
         try:
             address = route.locate(uri)
             host = address.host
-            mark = await self._mark()
-            if mark is None:
+            basis = await self._basis()
+            if basis is None:
                 data = render_request("GET", address.path, {"host": host, **_PLAIN_HEADERS})
             else:
-                signer = self._signer(mark.keys, route.region)
+                signer = self._signer(basis.keys, route.region)
                 data = signer.get(host, address.path, self._clock.now_s(), _PLAIN_HEADERS)
             answer = await ours.ask(host, "GET", data, place)
             try:
@@ -176,7 +174,7 @@ class Exchange:
         finally:
             slot.give()
         elsewhere = self._routes.elsewhere(uri, route, refusal)
-        if elsewhere is None and not await self._is_mended(refusal, mark):
+        if elsewhere is None and not await self._is_mended(refusal, basis):
             raise self._error_of(uri, refusal, route, "GET")
         return await self.run("GET", uri, use, place=place, elsewhere=elsewhere)
 
@@ -186,24 +184,17 @@ class Exchange:
             await self._credentials.aclose()
         await self._transports.aclose()
 
-    async def _mark(self) -> _Mark | None:
+    async def _basis(self) -> Basis | None:
         """What the next signature rests on; None where requests are anonymous."""
         if self._credentials is None:
             return None
         keys = self._credentials.fresh_keys() or await self._credentials.renew_keys()
-        return _Mark(keys, self._clock.offset_s)
+        return Basis(keys, self._clock.offset_s)
 
-    async def _is_mended(self, refusal: Refusal, mark: _Mark | None) -> bool:
-        """Whether another signature may change a refusal; what it needs is at hand then."""
-        if mark is None or self._credentials is None:
+    async def _is_mended(self, refusal: Refusal, basis: Basis | None) -> bool:
+        if basis is None or self._credentials is None:
             return False
-        if refusal.is_of_time or (
-            refusal.status in (401, 403) and self._clock.is_refusable(mark.offset_s, refusal.date_s)
-        ):
-            return self._clock.correct(mark.offset_s, refusal.date_s)
-        if refusal.is_of_keys(has_token=mark.keys.token is not None):
-            return await self._credentials.replace(mark.keys) is not mark.keys
-        return False
+        return await is_mended(refusal, basis, self._credentials, self._clock)
 
     async def _read_refusal(self, answer: Answer) -> Refusal:
         body = bytearray()
@@ -219,7 +210,7 @@ class Exchange:
 
     def _headers(
         self,
-        mark: _Mark | None,
+        basis: Basis | None,
         method: str,
         region: str,
         address: Address,
@@ -227,9 +218,9 @@ class Exchange:
         extra: Mapping[str, str] | None,
         body: Body | None,
     ) -> dict[str, str]:
-        if mark is None:
+        if basis is None:
             return {"host": address.host, **(extra or {}), **_PLAIN_HEADERS}
-        headers = self._signer(mark.keys, region).sign(
+        headers = self._signer(basis.keys, region).sign(
             method,
             address.host,
             address.path,
@@ -253,13 +244,6 @@ class Exchange:
 
 def _too_large(uri: str, error: MemoryError) -> FetchError:
     return FetchError(f"{uri}: {str(error) or 'there is no memory for it'}", key=uri)
-
-
-class _Mark(NamedTuple):
-    """What a signature was made with, to tell whether it is still the best there is."""
-
-    keys: Keys
-    offset_s: float
 
 
 class Body:

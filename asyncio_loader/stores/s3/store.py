@@ -13,6 +13,7 @@ from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece
 from asyncio_loader.stores.s3.admin import Admin
+from asyncio_loader.stores.s3.clock import ServerClock
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.exchange import Exchange
 from asyncio_loader.stores.s3.objects import ObjectReader
@@ -201,15 +202,21 @@ class _Link:
                     raise FetchError("the store was closed while it looked up where S3 is")
                 credentials = None if options.anonymous else Credentials(botocore_session, site.profile)
                 transports = Transports(site, options, tls, self._timeouts)
+                clock = ServerClock(site.endpoint.url)
                 exchange = Exchange(
-                    transports, site.endpoint, site.region, credentials, max_connections=self._max_connections
+                    transports,
+                    site.endpoint,
+                    site.region,
+                    credentials,
+                    clock=clock,
+                    max_connections=self._max_connections,
                 )
                 self.parts = _Parts(
                     site,
                     exchange,
                     ObjectReader(exchange),
                     ObjectWriter(exchange, self._timeouts),
-                    Admin(site, credentials, options, self._timeouts),
+                    Admin(site, credentials, clock, options, self._timeouts),
                 )
             return self.parts
 
