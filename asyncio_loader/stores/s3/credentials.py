@@ -23,7 +23,8 @@ _LOG = logging.getLogger(__name__)
 _CHECK_S = 30.0
 _INSIST_S = 600
 
-# Whoever hands out keys and fails is asked again after a second, two, four and so on up to this.
+# Whoever hands out keys and fails is asked again after a second, two, four and so on up to half a minute.
+_PAUSE_S = 1.0
 _MOST_PAUSE_S = 30.0
 
 _SOURCES = (
@@ -197,7 +198,7 @@ class Credentials:
             _LOG.log(level, "%s; the old keys still serve, and new ones are asked for again", error)
 
     def _pause(self) -> None:
-        self._ask_at_s = self._now_s() + min(_MOST_PAUSE_S, 2.0 ** min(self._failures, 64))
+        self._ask_at_s = self._now_s() + min(_MOST_PAUSE_S, _PAUSE_S * 2.0 ** min(self._failures, 64))
         self._failures += 1
 
     def _look_up(self, refused: Keys | None) -> _Found:

@@ -6,6 +6,7 @@ import pytest
 
 from asyncio_loader.errors import (
     AccessDenied,
+    ChecksumMismatch,
     ConfigError,
     FetchError,
     FetchTimeout,
@@ -38,6 +39,12 @@ def _error(status: int, code: str = "", message: str = "", region: str = "") -> 
         (403, "RequestTimeTooSkewed", AccessDenied),
         (403, "InvalidObjectState", AccessDenied),
         (503, "SlowDown", Throttled),
+        (503, "SlowDownRead", Throttled),
+        (400, "Throttling", Throttled),
+        (400, "ThrottlingException", Throttled),
+        (400, "RequestLimitExceeded", Throttled),
+        (503, "RequestThrottled", Throttled),
+        (429, "Novelty", Throttled),
         (429, "", Throttled),
         (503, "ServiceUnavailable", ServerFault),
         (503, "", ServerFault),
@@ -47,6 +54,10 @@ def _error(status: int, code: str = "", message: str = "", region: str = "") -> 
         (501, "NotImplemented", FetchError),
         (505, "", FetchError),
         (400, "RequestTimeout", FetchTimeout),
+        (400, "PriorRequestNotComplete", ServerFault),
+        (400, "BadDigest", ChecksumMismatch),
+        (403, "InvalidTokenId", AccessDenied),
+        (400, "InvalidArgument", FetchError),
         (301, "PermanentRedirect", ConfigError),
         (307, "TemporaryRedirect", ConfigError),
         (400, "AuthorizationHeaderMalformed", ConfigError),
@@ -112,3 +123,81 @@ def test_a_throttled_head_is_known_by_its_reason() -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>nothing of S3</html>", b"\xff\xfe<Code", b"<Code>" * 100_000])
 def test_a_document_that_is_none_does_no_harm(body: bytes) -> None:
     assert parse_refusal(500, "", {}, body) == Refusal(500)
+
+
+DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
+DATE_S = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected_s"),
+    [
+        (DATE, DATE_S),
+        ("Tuesday, 14-Nov-23 22:13:20 GMT", DATE_S),
+        ("Tue, 14 Nov 2023 22:13:20 -0000", DATE_S),
+        ("Tue, 14 Nov 2023 23:13:20 +0100", DATE_S),
+        ("", None),
+        ("yesterday", None),
+        ("Tue, 99 Nov 2023 22:13:20 GMT", None),
+        ("Tue, 14 Nov 99999 22:13:20 GMT", None),
+    ],
+)
+def test_the_date_of_an_answer(text: str, expected_s: float | None) -> None:
+    assert parse_refusal(403, "", {"date": text}, b"").date_s == expected_s
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected_s"),
+    [
+        ({}, None),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": " 120 "}, 120.0),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "1e3"}, None),
+        ({"retry-after": "9" * 400}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT", "date": DATE}, 30.0),
+        ({"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT"}, 20.0),
+        ({"retry-after": "Tue, 14 Nov 2023 22:13:10 GMT", "date": DATE}, 0.0),
+    ],
+)
+def test_when_to_come_again(headers: dict[str, str], expected_s: float | None) -> None:
+    assert parse_refusal(503, "", headers, b"", now_s=DATE_S + 10).retry_after_s == expected_s
+
+
+def test_a_date_to_come_again_needs_a_clock() -> None:
+    assert parse_refusal(503, "", {"retry-after": DATE}, b"").retry_after_s is None
+
+
+def test_throttling_tells_how_long_to_stay_away() -> None:
+    error = error_of(URI, Refusal(503, "SlowDown", retry_after_s=7.0), region="us-east-1")
+
+    assert isinstance(error, Throttled)
+    assert error.retry_after_s == 7.0
+    assert "none for 7 s" in str(error)
+
+
+def test_a_server_that_says_when_to_come_again_is_not_broken_but_busy() -> None:
+    assert type(error_of(URI, Refusal(503, "ServiceUnavailable", retry_after_s=1.0), region="us-east-1")) is Throttled
+    assert type(error_of(URI, Refusal(500, "InternalError", retry_after_s=1.0), region="us-east-1")) is ServerFault
+
+
+def test_expired_keys_bring_the_advice_for_their_kind() -> None:
+    error = error_of(URI, Refusal(400, "ExpiredToken"), region="us-east-1", renewal="ask the porter")
+
+    assert str(error).endswith("(HTTP 400 ExpiredToken); ask the porter")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "has_token", "expected"),
+    [
+        (400, "ExpiredToken", True, True),
+        (403, "InvalidAccessKeyId", False, True),
+        (400, "", True, True),
+        (400, "", False, False),
+        (403, "AccessDenied", True, False),
+        (404, "", True, False),
+    ],
+)
+def test_which_refusals_newer_keys_may_turn(status: int, code: str, has_token: bool, expected: bool) -> None:
+    assert Refusal(status, code).is_of_keys(has_token=has_token) is expected
