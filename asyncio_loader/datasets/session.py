@@ -38,15 +38,22 @@ class Session:
     Attributes:
         loop_thread: where the store lives.
         store: dispatches by scheme; its connections stay open until `close`.
-        options: those in effect in this process: `max_in_flight` is its share of `max_in_flight_per_node`, divided by
-            the ranks of this machine and the workers of the torch DataLoader that this process is one of.
+        options: those in effect in this process: `max_in_flight_per_node` is its share of that, divided by the ranks of
+            this machine and the workers of the torch DataLoader that this process is one of, and `max_in_flight`, if
+            it is a number, not more.
     """
 
     def __init__(self, storage: S3Options | ObjectStore, options: FetchOptions) -> None:
         self.options = _share_of(options)
         self.loop_thread = LoopThread()
-        connections = self.options.max_in_flight + _SPARE_CONNECTIONS
-        self.store = StoreRouter(storage, timeouts=options.retry, max_connections=connections)
+        connections = self.options.most_in_flight + _SPARE_CONNECTIONS
+        self.store = StoreRouter(
+            storage,
+            timeouts=options.retry,
+            max_connections=connections,
+            # What the window holds, and a half more for sizes that change.
+            pool_bytes=options.window_bytes * 3 // 2,
+        )
         # Here rather than in the loop thread's own finalizer: a callback on its way to the loop may hold the last
         # reference to that one, and a loop cannot wait for itself.
         self._finalizer = weakref.finalize(self, self.loop_thread.close, self.store.aclose)
@@ -82,4 +89,5 @@ def _share_of(options: FetchOptions) -> FetchOptions:
     worker = get_worker_info()
     processes = count_local_ranks(os.environ) * (worker.num_workers if worker else 1)
     share = max(1, options.max_in_flight_per_node // processes)
-    return dataclasses.replace(options, max_in_flight=min(options.max_in_flight, share))
+    most = None if options.max_in_flight is None else min(options.max_in_flight, share)
+    return dataclasses.replace(options, max_in_flight=most, max_in_flight_per_node=share)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.records import Buffer
+from asyncio_loader.stores.allocation import POOL_BYTES
 from asyncio_loader.stores.base import (
     Admit,
     Entry,
@@ -44,6 +46,7 @@ class StoreRouter:
         storage: where S3 is; or a store of yours, which then gets all URIs, whatever their scheme.
         timeouts: the timeouts of S3's connections.
         max_connections: how many of these are open at most.
+        pool_bytes: see `S3Store`.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class StoreRouter:
         *,
         timeouts: RetryPolicy | None = None,
         max_connections: int = 128,
+        pool_bytes: int = POOL_BYTES,
     ) -> None:
         if not (storage is None or isinstance(storage, S3Options | ObjectStore)):
             raise ConfigError(f"storage must be S3Options or a store, not {storage!r}")
@@ -59,6 +63,7 @@ class StoreRouter:
         self._takes_all = not isinstance(self._storage, S3Options)
         self._timeouts = timeouts if timeouts is not None else RetryPolicy()
         self._max_connections = max_connections
+        self._pool_bytes = pool_bytes
         self._stores: dict[str, ObjectStore] = {}
 
     def get(self, uri: str, *, admit: Admit | None = None) -> Coroutine[Any, Any, Buffer]:
@@ -132,7 +137,14 @@ class StoreRouter:
         return "s3" if uri.startswith("s3://") else scheme_of(uri)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self._storage, self._timeouts, self._max_connections)
+        again = partial(
+            StoreRouter,
+            self._storage,
+            timeouts=self._timeouts,
+            max_connections=self._max_connections,
+            pool_bytes=self._pool_bytes,
+        )
+        return again, ()
 
     def __repr__(self) -> str:
         return f"<StoreRouter over {self._storage!r}>"
@@ -156,7 +168,12 @@ class StoreRouter:
             # Here, because aiohttp and botocore take a third of a second to import and local files need neither.
             from asyncio_loader.stores.s3.store import S3Store
 
-            return S3Store(self._storage, timeouts=self._timeouts, max_connections=self._max_connections)
+            return S3Store(
+                self._storage,
+                timeouts=self._timeouts,
+                max_connections=self._max_connections,
+                pool_bytes=self._pool_bytes,
+            )
         if scheme == "file":
             from asyncio_loader.stores.local import LocalStore
 
@@ -170,7 +187,3 @@ class StoreRouter:
             f"did you mean {meant[0]}://?" if meant else f"known: {', '.join(f'{s}://' for s in _SCHEMES)}, plain paths"
         )
         raise ConfigError(f"{uri}: there is no store for {scheme}:// ({hint})")
-
-
-def _rebuild(storage: S3Options | ObjectStore, timeouts: RetryPolicy, max_connections: int) -> StoreRouter:
-    return StoreRouter(storage, timeouts=timeouts, max_connections=max_connections)

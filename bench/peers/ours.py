@@ -35,7 +35,7 @@ def get_through_engine(task: GetTask) -> Cost:
     """The prefetcher around it: window, retry policy, restored order."""
 
     async def main() -> Cost:
-        store = StoreRouter(place_of(task), max_connections=task.in_flight)
+        store = StoreRouter(place_of(task), max_connections=task.in_flight, pool_bytes=_pool_bytes(task))
         await _prefetch(store, task, task.warm_gets)
         with cost_of() as cost:
             await _prefetch(store, task, task.gets)
@@ -49,7 +49,7 @@ def get_through_engine(task: GetTask) -> Cost:
 def _get(task: GetTask, storage: S3Options) -> Cost:
     @asynccontextmanager
     async def open_get() -> AsyncIterator[Callable[[str], Awaitable[int]]]:
-        store = StoreRouter(storage, max_connections=task.in_flight)
+        store = StoreRouter(storage, max_connections=task.in_flight, pool_bytes=_pool_bytes(task))
 
         async def get(key: str) -> int:
             return len(await store.get(f"s3://{BUCKET}/{key}"))
@@ -81,6 +81,11 @@ def fetch_options(task: GetTask) -> FetchOptions:
         window_bytes=max(default.window_bytes, 2 * task.in_flight * task.size_bytes),
         window_items=max(default.window_items, 2 * task.in_flight),
     )
+
+
+def _pool_bytes(task: GetTask) -> int:
+    """What a `Session` gives the store for the window of `fetch_options`."""
+    return fetch_options(task).window_bytes * 3 // 2
 
 
 def place_of(task: GetTask) -> S3Options:

@@ -21,11 +21,16 @@ _WITH_CHECKSUM = {"x-amz-checksum-mode": "ENABLED"}
 
 
 class ObjectReader:
-    """Fetches objects through an `Exchange`."""
+    """Fetches objects through an `Exchange`.
 
-    def __init__(self, exchange: Exchange) -> None:
+    Args:
+        exchange: not closed with this.
+        pool_bytes: see `S3Store`.
+    """
+
+    def __init__(self, exchange: Exchange, *, pool_bytes: int) -> None:
         self._exchange = exchange
-        self._blocks = BlockPool()
+        self._blocks = BlockPool(pool_bytes)
 
     def get(self, uri: str, admit: Admit | None) -> Coroutine[Any, Any, Buffer]:
         """See `ObjectStore.get`."""

@@ -6,11 +6,13 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from asyncio_loader.errors import FetchError, LoaderError
 from asyncio_loader.options import RetryPolicy, S3Options
 from asyncio_loader.records import Buffer
+from asyncio_loader.stores.allocation import POOL_BYTES
 from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece
 from asyncio_loader.stores.s3.admin import Admin
 from asyncio_loader.stores.s3.clock import ServerClock
@@ -36,14 +38,22 @@ class S3Store:
         options: where S3 is and who asks.
         timeouts: the timeouts of connections; its retries are used for all but `get`, `get_range` and `head`.
         max_connections: GETs, HEADs and PUTs at the same time; more wait their turn, without a timeout.
+        pool_bytes: memory that is kept for the objects to come, in bytes: see `BlockPool`. What `get` has handed out
+            counts, so that it should be somewhat more than is in use at the same time.
     """
 
     def __init__(
-        self, options: S3Options | None = None, *, timeouts: RetryPolicy | None = None, max_connections: int = 128
+        self,
+        options: S3Options | None = None,
+        *,
+        timeouts: RetryPolicy | None = None,
+        max_connections: int = 128,
+        pool_bytes: int = POOL_BYTES,
     ) -> None:
         self._options = options if options is not None else S3Options()
         self._timeouts = timeouts if timeouts is not None else RetryPolicy()
         self._max_connections = max_connections
+        self._pool_bytes = pool_bytes
         self._link: _Link | None = None
 
     def get(self, uri: str, *, admit: Admit | None = None) -> Coroutine[Any, Any, Buffer]:
@@ -140,7 +150,14 @@ class S3Store:
             await link.aclose()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self._options, self._timeouts, self._max_connections)
+        again = partial(
+            S3Store,
+            self._options,
+            timeouts=self._timeouts,
+            max_connections=self._max_connections,
+            pool_bytes=self._pool_bytes,
+        )
+        return again, ()
 
     def __repr__(self) -> str:
         return f"<S3Store {self._options!r}>"
@@ -151,7 +168,7 @@ class S3Store:
         if link is None or link.loop is not loop:
             if link is not None and link.is_alive:
                 raise LoaderError("an S3Store serves one event loop at a time: aclose it there first, or make another")
-            link = self._link = _Link(loop, self._options, self._timeouts, self._max_connections)
+            link = self._link = _Link(loop, self._options, self._timeouts, self._max_connections, self._pool_bytes)
         return link.parts or await link.open()
 
 
@@ -174,7 +191,12 @@ class _Link:
     """What a store has in one loop of one process."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, options: S3Options, timeouts: RetryPolicy, max_connections: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: S3Options,
+        timeouts: RetryPolicy,
+        max_connections: int,
+        pool_bytes: int,
     ) -> None:
         self.loop = loop
         self.parts: _Parts | None = None
@@ -182,6 +204,7 @@ class _Link:
         self._options = options
         self._timeouts = timeouts
         self._max_connections = max_connections
+        self._pool_bytes = pool_bytes
         self._is_closed = False
         self._opening = asyncio.Lock()
 
@@ -214,7 +237,7 @@ class _Link:
                 self.parts = _Parts(
                     site,
                     exchange,
-                    ObjectReader(exchange),
+                    ObjectReader(exchange, pool_bytes=self._pool_bytes),
                     ObjectWriter(exchange, self._timeouts),
                     Admin(site, credentials, clock, options, self._timeouts),
                 )
@@ -228,7 +251,3 @@ class _Link:
         if parts is not None:
             await parts.exchange.aclose()
             await parts.admin.aclose()
-
-
-def _rebuild(options: S3Options, timeouts: RetryPolicy, max_connections: int) -> S3Store:
-    return S3Store(options, timeouts=timeouts, max_connections=max_connections)
