@@ -62,6 +62,7 @@ class Fault:
         rate: share, 0 to 1, of the requests of these keys that it meets.
         times: it meets at most so many requests of one key; None: no end. With ``rate=1`` these are the key's first
             ones, so ``Fault("status", times=2)`` fails twice for every object and then lets it through.
+        skip: so many requests of a key, or connections, pass before.
         status: for ``"status"``: 300 to 599.
         after_bytes: body bytes that still come. None: ``"reset"`` and ``"stall"`` strike before the head, ``"short"``
             sends half of the body. For ``"corrupt"``: those before the wrong one; None: half of the body.
@@ -87,6 +88,7 @@ class Fault:
     region: str | None = None
     retry_after_s: int | None = None
     credential: str | None = None
+    skip: int = 0
     length_error_bytes: int = 1
     delay_s: float = 1.0
     bytes_s: float = 1000.0
@@ -100,6 +102,8 @@ class Fault:
             raise ConfigError(f"Fault.times must be None or at least 1, not {self.times!r}")
         if not 300 <= self.status <= 599:
             raise ConfigError(f"Fault.status must lie in 300 to 599, not {self.status!r}")
+        if self.skip < 0:
+            raise ConfigError(f"Fault.skip must be 0 or more, not {self.skip!r}")
         for name in ("after_bytes", "head_bytes", "retry_after_s"):
             value = getattr(self, name)
             if value is not None and value < 0:
@@ -146,7 +150,9 @@ class FaultPlan:
     def decide(self, key: str, number: int, credential: str = "") -> Fault | None:
         """The fault that request `number` (from 0) of `key` meets; to be asked once per request, in that order."""
         for place, fault in self._faults:
-            if not _matches(key, fault.key) or (fault.times is not None and self._hits[place, key] >= fault.times):
+            if number < fault.skip or not _matches(key, fault.key):
+                continue
+            if fault.times is not None and self._hits[place, key] >= fault.times:
                 continue
             if fault.credential is not None and not _matches(credential.lower(), fault.credential.lower()):
                 continue

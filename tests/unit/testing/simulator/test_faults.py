@@ -20,6 +20,13 @@ def test_times_counts_for_each_key() -> None:
     assert plan.decide("b", 0) is fault
 
 
+def test_so_many_requests_of_each_key_may_pass_before() -> None:
+    fault = Fault("status", times=1, skip=2)
+    plan = FaultPlan([fault])
+
+    assert [plan.decide("a", number) for number in range(4)] == [None, None, fault, None]
+
+
 def test_a_pattern_chooses_the_keys() -> None:
     plan = FaultPlan([Fault("reset", key="train/*7.jpg")])
 
@@ -77,6 +84,7 @@ def test_the_order_of_arrival_does_not_matter() -> None:
         ({"kind": "corrupt", "head_bytes": 1}, "Fault.head_bytes is for"),
         ({"kind": "reset", "head_bytes": 1, "after_bytes": 1}, "Fault.head_bytes is for"),
         ({"kind": "length", "length_error_bytes": 0}, "Fault.length_error_bytes must not be 0"),
+        ({"kind": "status", "skip": -1}, "Fault.skip must be 0 or more"),
         ({"kind": "slow", "delay_s": -1}, "Fault.delay_s must be 0 or more"),
         ({"kind": "drip", "bytes_s": 0}, "Fault.bytes_s must be above 0"),
         ({"kind": "connect", "key": "a"}, "have no say in what meets a connection"),
