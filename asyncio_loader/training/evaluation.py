@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +33,13 @@ class CocoMetric(BaseMetric):  # type: ignore[misc]
     """``bbox_mAP`` and its parts, from 0 to 1; -1 where the set has no box of that size.
 
     Each rank predicts its share of the images, in the order of its slots. Rank 0 puts them in the order of the index,
-    each image once, and judges them.
+    each image once, and judges them. An image that could not be read, in whose place another one stands that is marked
+    as padding (``data.val.on_error`` is ``"skip"`` or ``"replace"``), is not judged; a warning says how many.
 
     Attributes:
         metrics: the numbers of the last evaluation, on every rank; empty before it.
         detections: on rank 0, per image of the index the last evaluation's predictions: ``boxes`` (N, 4) xyxy in pixels
-            of the original image, ``scores`` (N,), ``labels`` (N,) from 0, on the CPU.
+            of the original image, ``scores`` (N,), ``labels`` (N,) from 0, on the CPU; none for one that was not read.
     """
 
     # mmengine warns where there is no prefix; an empty one leaves the names as the dialect has them.
@@ -68,10 +69,20 @@ class CocoMetric(BaseMetric):  # type: ignore[misc]
         self._read_annotations = read_annotations
         self._ranks = ranks or Ranks()
         self._slots = slots or (lambda: (Slot(place, place) for place in range(len(index))))
+        self._are_padding: list[bool] = []
 
-    def process(self, data_batch: object, data_samples: list[dict[str, Tensor]]) -> None:
-        """Keep a batch of predictions."""
+    def process(
+        self, data_batch: tuple[object, Sequence[Mapping[str, Any]]] | None, data_samples: list[dict[str, Tensor]]
+    ) -> None:
+        """Keep a batch of predictions.
+
+        Args:
+            data_batch: of `collate_detection`; None: nothing in it is padding.
+            data_samples: a prediction for each.
+        """
         self.results.extend({name: value.detach().cpu() for name, value in p.items()} for p in data_samples)
+        targets = [{}] * len(data_samples) if data_batch is None else data_batch[1]
+        self._are_padding.extend(bool(target.get("is_padding")) for target in targets)
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Judge what was predicted since the last time. Collective; `size`, mmengine's count of images, is not needed.
@@ -80,29 +91,40 @@ class CocoMetric(BaseMetric):  # type: ignore[misc]
             LoaderError: there is not exactly one prediction for each image; or as `compute_metrics`, on all ranks.
         """
         with self._ranks.agreed():
-            share = _Share.of(list(self._slots()), self.results)
+            share = _Share.of(list(self._slots()), self.results, self._are_padding)
         self.results.clear()
+        self._are_padding.clear()
         # Not the images: some boxes per image, in a few arrays.
         shares = self._ranks.collect(share)
         self.metrics = self._ranks.from_main(lambda: self.compute_metrics(_merge(shares, len(self._index))))
         return dict(self.metrics)
 
-    def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
-        """The six numbers, of one prediction per image of the index. pycocotools' own table goes to the log.
+    def compute_metrics(self, results: list[dict[str, Tensor] | None]) -> dict[str, float]:
+        """The six numbers, of one prediction per image of the index; None for one that is not judged.
+
+        pycocotools' own table goes to the log.
 
         Raises:
             FetchError: the annotation file could not be had.
         """
-        self.detections = list(results)
-        rows = [row for place, prediction in enumerate(results) for row in self._rows(place, prediction)]
+        self.detections = [_no_boxes() if prediction is None else prediction for prediction in results]
+        judged = [place for place, prediction in enumerate(results) if prediction is not None]
+        if len(judged) < len(results):
+            _LOG.warning(
+                "evaluation of %s: %d of %d images could not be read and are not judged",
+                self._index.source,
+                len(results) - len(judged),
+                len(results),
+            )
+        rows = [row for place in judged for row in self._rows(place, self.detections[place])]
         if rows:
             # pycocotools prints its progress.
             with contextlib.redirect_stdout(io.StringIO()) as printed:
-                numbers = self._evaluate(rows)
+                numbers = self._evaluate(rows, judged)
             _LOG.info("evaluation of %s:\n%s", self._index.source, printed.getvalue().rstrip())
         else:
             numbers = [0.0] * len(_NAMES)
-            _LOG.warning("evaluation: not a single box was predicted on %d images", len(results))
+            _LOG.warning("evaluation: not a single box was predicted on %d images", len(judged))
         return dict(zip(_NAMES, numbers, strict=False))
 
     def _rows(self, place: int, prediction: dict[str, Tensor]) -> list[dict[str, Any]]:
@@ -120,7 +142,7 @@ class CocoMetric(BaseMetric):  # type: ignore[misc]
             for box, score, label in found
         ]
 
-    def _evaluate(self, rows: list[dict[str, Any]]) -> list[float]:
+    def _evaluate(self, rows: list[dict[str, Any]], judged: Sequence[int]) -> list[float]:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 
@@ -128,7 +150,7 @@ class CocoMetric(BaseMetric):  # type: ignore[misc]
         truth.dataset = _complete(json.loads(self._read_annotations()))
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(rows), "bbox")
-        evaluation.params.imgIds = list(self._index.image_ids)
+        evaluation.params.imgIds = [self._index.image_id(place) for place in judged]
         evaluation.params.catIds = list(self._index.cat_ids)
         evaluation.evaluate()
         evaluation.accumulate()
@@ -144,25 +166,28 @@ class _Share:
         images: positions in the index, one per image.
         counts: boxes per image.
         found: ``boxes``, ``scores`` and ``labels``, those of one image after those of the other.
+        unread: images that another one stands in for.
     """
 
     images: npt.NDArray[np.int64]
     counts: list[int]
     found: dict[str, npt.NDArray[Any]]
+    unread: list[int]
 
     @classmethod
-    def of(cls, slots: Sequence[Slot], predictions: Sequence[dict[str, Tensor]]) -> _Share:
+    def of(cls, slots: Sequence[Slot], predictions: Sequence[dict[str, Tensor]], are_padding: Sequence[bool]) -> _Share:
         if len(slots) != len(predictions):
             raise LoaderError(
-                f"evaluation: {len(predictions)} predictions for {len(slots)} images: it needs one for each, so that "
-                "none may be skipped (data.val.on_error)"
+                f"evaluation: {len(predictions)} predictions for {len(slots)} images: it needs one for each"
             )
-        own = [(s.index, p) for s, p in zip(slots, predictions, strict=True) if not s.is_padding]
+        places = [each for each in zip(slots, predictions, are_padding, strict=True) if not each[0].is_padding]
+        own = [(slot.index, prediction) for slot, prediction, is_padding in places if not is_padding]
         names = own[0][1] if own else ()
         return cls(
             np.array([image for image, _ in own], dtype=np.int64),
             [len(prediction["scores"]) for _, prediction in own],
             {name: torch.cat([prediction[name] for _, prediction in own]).numpy() for name in names},
+            [slot.index for slot, _, is_padding in places if is_padding],
         )
 
     def split(self) -> Iterator[tuple[int, dict[str, Tensor]]]:
@@ -172,12 +197,23 @@ class _Share:
             yield image, {name: values[place] for name, values in parts.items()}
 
 
-def _merge(shares: Iterable[_Share], count: int) -> list[dict[str, Tensor]]:
-    """The predictions of all ranks in the order of the index. That is each image once, or the plan is broken."""
-    predictions = dict(part for share in shares for part in share.split())
+def _merge(shares: Sequence[_Share], count: int) -> list[dict[str, Tensor] | None]:
+    """The predictions of all ranks in the order of the index, None for an image that was not read.
+
+    That is each image once, or the plan is broken.
+    """
+    found = dict(part for share in shares for part in share.split())
+    predictions: dict[int, dict[str, Tensor] | None] = {
+        **found,
+        **dict.fromkeys(image for share in shares for image in share.unread),
+    }
     if predictions.keys() != set(range(count)):
         raise LoaderError(f"evaluation: predictions for {len(predictions)} of {count} images")
     return [predictions[image] for image in range(count)]
+
+
+def _no_boxes() -> dict[str, Tensor]:
+    return {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.int64)}
 
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:

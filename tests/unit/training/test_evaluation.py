@@ -94,8 +94,21 @@ def test_the_last_predictions_are_kept_and_nothing_is_printed(capsys: pytest.Cap
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_there_must_be_one_prediction_for_each_image(count: int) -> None:
-    with pytest.raises(LoaderError, match=rf"^evaluation: {count} predictions for 2 images: .*data\.val\.on_error"):
+    with pytest.raises(LoaderError, match=f"^evaluation: {count} predictions for 2 images"):
         evaluate(metric(), (PERFECT * 2)[:count])
+
+
+def test_an_image_that_could_not_be_read_is_not_judged(caplog: pytest.LogCaptureFixture) -> None:
+    values = metric()
+    # What stands in for the second image has boxes that are wrong on it.
+    values.process((None, [{"is_padding": False}, {"is_padding": True}]), PERFECT[:1] * 2)
+    numbers = values.evaluate(size=2)
+
+    assert numbers["bbox_mAP"] == pytest.approx(1.0)
+    assert [len(found["boxes"]) for found in values.detections] == [1, 0]
+    assert "evaluation of val.json: 1 of 2 images could not be read and are not judged" in caplog.messages
+    # The next evaluation begins anew.
+    assert evaluate(values, PERFECT[:1] * 2)["bbox_mAP"] < 0.9
 
 
 # On two ranks.
