@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
@@ -74,6 +75,8 @@ class Credentials:
         self._profile = profile
         self._source: Any = None
         self._keys: Keys | None = None
+        # The keys, while the server is known to refuse them and there are no others.
+        self._refused: Keys | None = None
         self._check_at_s = 0.0
         self._ask_at_s = 0.0
         self._failures = 0
@@ -86,7 +89,7 @@ class Credentials:
         """The keys, if no request need wait for newer ones. Costs next to nothing; None: `renew_keys`."""
         if self._now_s() < self._check_at_s:
             return self._keys
-        if self._keys is None:
+        if self._keys is None or self._keys is self._refused:
             return None
         if self._is_due(None):
             if self._is_due(_INSIST_S):
@@ -121,7 +124,11 @@ class Credentials:
         Raises: see `renew_keys`.
         """
         while self._keys is refused and (self._renewal is not None or self._now_s() >= self._ask_at_s):
-            await asyncio.shield(self._renewal or self._renew(refused))
+            if self._renewal is None:
+                self._refused = refused
+                # Requests that begin now need not be refused, too.
+                self._check_at_s = 0.0
+            await asyncio.shield(self._renew())
         if self._keys is not refused:
             return await self.renew_keys()
         if self._error is not None:
@@ -156,43 +163,46 @@ class Credentials:
         return refresh_needed is not None and bool(refresh_needed(ahead_s))
 
     def _is_usable(self) -> bool:
-        return self._keys is not None and not self._is_due(0)
+        return self._keys is not None and self._keys is not self._refused and not self._is_due(0)
 
-    def _renew(self, refused: Keys | None = None) -> asyncio.Task[None]:
+    def _renew(self) -> asyncio.Task[None]:
         """The renewal under way, or a new one."""
         if self._renewal is None:
-            self._renewal = self._loop.create_task(self._ask(refused), name="renew AWS credentials")
+            self._renewal = self._loop.create_task(self._ask(), name="renew AWS credentials")
         return self._renewal
 
-    async def _ask(self, refused: Keys | None) -> None:
+    async def _ask(self) -> None:
         try:
-            found = await asyncio.to_thread(self._look_up, refused)
+            found = await asyncio.to_thread(self._look_up, is_anew=self._refused is not None)
         except asyncio.CancelledError:
             # By `aclose`; who waits shall hear of it as of an error, for nobody cancels them.
-            self._fail(FetchError("the store was closed while it renewed its credentials"), is_refused=True)
+            self._error = FetchError("the store was closed while it renewed its credentials")
+            self._ask_at_s = math.inf
         except LoaderError as error:
-            self._fail(error, is_refused=refused is not None)
+            self._fail(error)
         else:
-            self._take(found, refused)
+            self._take(found)
         finally:
             self._renewal = None
 
-    def _take(self, found: _Found, refused: Keys | None) -> None:
+    def _take(self, found: _Found) -> None:
         self._source = found.source
         self._error = None
         # Kept as the same object where they are the same, so that signers stay.
         if self._keys is None or not _is_same(found.keys, self._keys):
             self._keys = found.keys
         self._check_at_s = self._now_s() + _CHECK_S
-        if refused is not None and self._keys is refused:
+        if self._keys is self._refused:
+            # There are no others. Whether the server still refuses them is for the next request to find out.
             self._pause()
         else:
             self._failures = 0
+        self._refused = None
 
-    def _fail(self, error: LoaderError, *, is_refused: bool) -> None:
+    def _fail(self, error: LoaderError) -> None:
         self._error = error
         self._pause()
-        if self._is_usable() and not is_refused:
+        if self._is_usable():
             self._check_at_s = self._now_s() + _CHECK_S
             level = logging.WARNING if self._failures == 1 else logging.DEBUG
             _LOG.log(level, "%s; the old keys still serve, and new ones are asked for again", error)
@@ -201,12 +211,12 @@ class Credentials:
         self._ask_at_s = self._now_s() + min(_MOST_PAUSE_S, _PAUSE_S * 2.0 ** min(self._failures, 64))
         self._failures += 1
 
-    def _look_up(self, refused: Keys | None) -> _Found:
-        """Ask the chain. In a thread; it changes nothing here."""
+    def _look_up(self, *, is_anew: bool) -> _Found:
+        """Ask the chain; `is_anew`: as if for the first time. In a thread; it changes nothing here."""
         source = self._source
         method = self._method()
         try:
-            if refused is not None:
+            if is_anew:
                 # A session keeps what it has read, and trusts keys until they expire.
                 source = Session(profile=self._session.instance_variables().get("profile")).get_credentials()
             elif source is None:
