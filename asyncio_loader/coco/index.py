@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,7 @@ class CocoIndex:
         filter_empty_gt: bool = True,
         min_size: int = 32,
         with_masks: bool = True,
+        leave_out: Callable[[str], bool] | None = None,
     ) -> CocoIndex:
         """Read an annotation file.
 
@@ -89,6 +90,7 @@ class CocoIndex:
                 or degenerate boxes stays, without boxes.
             min_size: drop images whose shorter side has fewer pixels than this.
             with_masks: keep segmentations. They are most of a file: leave them out where no transform needs them.
+            leave_out: tells of the name of an image's file whether to drop the image, in test mode, too.
 
         Raises:
             ConfigError: the file is not such a file; one line names section, id, field and value. Where something is
@@ -105,6 +107,8 @@ class CocoIndex:
         keep = np.ones(len(images), dtype=bool)
         if not test_mode:
             keep = keep_image(sizes, is_wanted, filter_empty_gt=filter_empty_gt, min_size=min_size)
+        if leave_out is not None:
+            keep &= [not leave_out(image["file_name"]) for image in images]
         kept = np.flatnonzero(keep).tolist()
         return cls(
             source=source,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from asyncio_loader.datasets.collate import collate_detection
 from asyncio_loader.datasets.custom_order import OrderSource
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.location import Location, join_root, read_file
+from asyncio_loader.datasets.quarantine import keys_to_leave_out, parse_quarantine
+from asyncio_loader.datasets.state import digest_names
 from asyncio_loader.errors import ConfigError, ObjectNotFound
 from asyncio_loader.options import FetchOptions, OnError
 from asyncio_loader.order.ordering import Grouped, Ordering
@@ -66,6 +68,7 @@ class CocoDataset(AsyncIterableDataset):
         on_error: OnError = "raise",
         max_failures: int | float = 0.01,
         quarantine: str | PathLike[str] | None = None,
+        leave_out: str | None = None,
     ) -> None:
         """Read the annotation file and describe the dataset.
 
@@ -97,6 +100,9 @@ class CocoDataset(AsyncIterableDataset):
                 padding, under ``"replace"`` and ``"skip"`` alike.
             max_failures: see `AsyncIterableDataset`.
             quarantine: see `AsyncIterableDataset`.
+            leave_out: quarantine file of an earlier run, a path read as `classes` is: images that were wrong themselves
+                (see `quarantine.keys_to_leave_out`) are no part of the data set then. Not the file that this run
+                writes: every rank has to find the same in it.
 
         Raises:
             ConfigError: a wrong argument, or an annotation file that is none, or has none of the classes.
@@ -106,6 +112,14 @@ class CocoDataset(AsyncIterableDataset):
         self.pipeline = pipeline if isinstance(pipeline, Compose) else Compose(pipeline)
         self.test_mode = test_mode
         source = _required(join_root(ann_file, data_root), "ann_file")
+        prefix = join_root(img_prefix, data_root)
+        location = Location.of(_image_client_args(self.pipeline, file_client_args))
+        unwanted = _unwanted(leave_out, quarantine, file_client_args)
+        self._unwanted_digest = digest_names(sorted(unwanted)) if unwanted else None
+
+        def is_unwanted(file_name: str) -> bool:
+            return _uri_of(file_name, prefix, location) in unwanted
+
         self.index = CocoIndex.parse(
             read_file(source, file_client_args),
             source=source,
@@ -113,12 +127,11 @@ class CocoDataset(AsyncIterableDataset):
             test_mode=test_mode,
             filter_empty_gt=filter_empty_gt,
             with_masks=_may_need_masks(self.pipeline),
+            leave_out=is_unwanted if unwanted else None,
         )
         _check_not_empty(self.index)
-        prefix = join_root(img_prefix, data_root)
-        location = Location.of(_image_client_args(self.pipeline, file_client_args))
         super().__init__(
-            _ImageRefs(self.index.file_names, prefix or "", location),
+            _ImageRefs(self.index.file_names, prefix, location),
             transform=_RunPipeline(self.index, self.pipeline, prefix, join_root(seg_prefix, data_root), seed),
             shuffle=not test_mode if shuffle is None else shuffle,
             seed=seed,
@@ -164,6 +177,11 @@ class CocoDataset(AsyncIterableDataset):
             self._grouped = Grouped(self.flag, batch_size, shuffle=self.shuffle, seed=self.seed)
         return self._grouped
 
+    def _describe(self, batch_size: int, epoch: int) -> dict[str, Any]:
+        described = super()._describe(batch_size, epoch)
+        # The names of a few images do not tell which others are missing.
+        return described if self._unwanted_digest is None else described | {"left_out": self._unwanted_digest}
+
     @property
     def _on_void(self) -> OnError:
         # A test set is judged image by image: nothing may stand in for another.
@@ -179,14 +197,14 @@ class _ImageRefs(Sequence[ObjectRef]):
     """The images as refs, made when they are asked for."""
 
     file_names: list[str]
-    prefix: str
+    prefix: str | None
     location: Location
 
     def __len__(self) -> int:
         return len(self.file_names)
 
     def __getitem__(self, index: Any) -> Any:
-        return ObjectRef(self.location.resolve(posixpath.join(self.prefix, self.file_names[index])))
+        return ObjectRef(_uri_of(self.file_names[index], self.prefix, self.location))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +223,26 @@ class _RunPipeline:
         results["rng"] = np.random.default_rng((self.seed, fetched.epoch, fetched.position))
         sample = self.pipeline(results)
         return _mark_padding(sample) if fetched.is_padding and sample is not None else sample
+
+
+def _uri_of(file_name: str, prefix: str | None, location: Location) -> str:
+    return location.resolve(posixpath.join(prefix or "", file_name))
+
+
+def _unwanted(
+    leave_out: str | None, quarantine: str | PathLike[str] | None, file_client_args: Mapping[str, Any] | None
+) -> frozenset[str]:
+    """URIs of the images that are no part of the data set."""
+    if leave_out is None:
+        return frozenset()
+    path = _required(leave_out, "leave_out")
+    if quarantine is not None and fspath(quarantine) == path:
+        raise ConfigError(f"leave_out={path!r} is the file that quarantine= writes to: give that another name")
+    try:
+        data = read_file(path, file_client_args)
+    except ObjectNotFound as error:
+        raise ConfigError(f"leave_out={path!r}: there is no such file") from error
+    return keys_to_leave_out(parse_quarantine(data, source=path))
 
 
 def _mark_padding(sample: Sample) -> Sample:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from os import PathLike, fspath
@@ -13,10 +13,20 @@ from typing import Any
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.records import Failed
 
-__all__ = ["Quarantined", "append_quarantined", "check_quarantine", "parse_quarantine", "read_quarantine"]
+__all__ = [
+    "Quarantined",
+    "append_quarantined",
+    "check_quarantine",
+    "keys_to_leave_out",
+    "parse_quarantine",
+    "read_quarantine",
+]
 
 # A line is for reading; a user's exception may hold half a tensor.
 _LONGEST_MESSAGE = 1000
+
+# Of the server, the network or the credentials: the object may be as good as any.
+_NOT_OF_OBJECT = frozenset({"AccessDenied", "ConnectionLost", "FetchTimeout", "ServerFault", "Throttled"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +35,7 @@ class Quarantined:
 
     Attributes:
         key: URI of the object.
-        index: of the sample in the sequence of refs; with `refs[index]` the next run finds it.
+        index: of the sample in the sequence of refs.
         epoch: in which it failed.
         position: its place in that epoch.
         error: class of the error, without its module: ``ObjectNotFound``, ``DecodeError``.
@@ -114,6 +124,15 @@ def read_quarantine(path: str | PathLike[str]) -> list[Quarantined]:
 def parse_quarantine(data: bytes, *, source: str) -> list[Quarantined]:
     """As `read_quarantine`, of the bytes of such a file. Keys beyond those of `Quarantined` are passed over."""
     return [_entry(line, f"{source}, line {number}") for number, line in enumerate(data.splitlines(), 1) if line]
+
+
+def keys_to_leave_out(entries: Iterable[Quarantined]) -> frozenset[str]:
+    """Objects that the next run had better leave out, by URI.
+
+    Not those that failed for a reason that lies elsewhere: throttling, a fault of the server, a lost connection, a
+    timeout, wrong credentials.
+    """
+    return frozenset(entry.key for entry in entries if entry.error not in _NOT_OF_OBJECT)
 
 
 def _entry(line: bytes, where: str) -> Quarantined:

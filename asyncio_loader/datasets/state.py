@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from asyncio_loader.checks import MOST_INT64, whole_number
@@ -18,6 +18,7 @@ __all__ = [
     "check_description",
     "describe_refs",
     "describe_shard",
+    "digest_names",
     "make_state",
     "of_stateful_dataloader",
     "read_shard",
@@ -92,10 +93,16 @@ def describe_refs(refs: Sequence[Ref]) -> dict[str, Any]:
     Names without the directories before them: a data set that moved to another bucket is still the same.
     """
     count = len(refs)
+    places = sorted({i * (count - 1) // max(1, _NAMES - 1) for i in range(_NAMES)})
+    return {"samples": count, "names": digest_names(as_ref(refs[place]).uri for place in places)}
+
+
+def digest_names(uris: Iterable[str]) -> str:
+    """A short hash of names in their order, without the directories before them."""
     digest = hashlib.blake2b(digest_size=6, person=b"al-refs")
-    for place in sorted({i * (count - 1) // max(1, _NAMES - 1) for i in range(_NAMES)}):
-        digest.update(as_ref(refs[place]).uri.rpartition("/")[2].encode(errors="surrogateescape") + b"\0")
-    return {"samples": count, "names": digest.hexdigest()}
+    for uri in uris:
+        digest.update(uri.rpartition("/")[2].encode(errors="surrogateescape") + b"\0")
+    return digest.hexdigest()
 
 
 def describe_shard(progress: Progress) -> dict[str, int]:

@@ -53,6 +53,14 @@ def test_test_mode_keeps_every_image() -> None:
     assert [30, 10, 20, 40] == list(parse(test_mode=True).image_ids)
 
 
+@pytest.mark.parametrize(("test_mode", "kept"), [(False, [10]), (True, [10, 20, 40])])
+def test_what_is_unwanted_is_dropped_in_any_mode(test_mode: bool, kept: list[int]) -> None:
+    index = parse(test_mode=test_mode, leave_out=lambda name: name == "wide.jpg")
+
+    assert index.image_ids == kept
+    assert index.img_info(0)["id"] == 10
+
+
 def test_test_mode_does_without_annotations() -> None:
     index = parse({k: v for k, v in DOCUMENT.items() if k != "annotations"}, test_mode=True)
 

@@ -11,6 +11,7 @@ import pytest
 
 from asyncio_loader.datasets.coco import CocoDataset
 from asyncio_loader.datasets.loader import Loader
+from asyncio_loader.datasets.quarantine import Quarantined, append_quarantined
 from asyncio_loader.errors import ConfigError, ObjectNotFound, StateMismatch, TransformError
 from asyncio_loader.options import S3Options
 
@@ -123,6 +124,58 @@ def test_in_test_mode_none_is_an_error(root: Path) -> None:
         list(make(root, [{"type": "LoadImageFromFile"}, lambda results: None], test_mode=True))
 
 
+@pytest.mark.parametrize("policy", ["skip", "replace"])
+def test_in_test_mode_what_stands_in_for_an_image_is_marked(root: Path, policy: Any) -> None:
+    (root / "train" / "1.png").unlink()
+    collect = [{"type": "LoadImageFromFile"}, {"type": "Collect", "keys": ["img"], "meta_keys": ["ori_filename"]}]
+    samples = list(make(root, collect, test_mode=True, on_error=policy))
+
+    assert [sample["img_metas"].data.get("is_padding", False) for sample in samples] == [False, True, False]
+    assert samples[1]["img_metas"].data["ori_filename"] != "1.png"
+
+
+def test_on_one_rank_a_training_image_that_is_skipped_is_missing_and_one_that_is_replaced_is_not(root: Path) -> None:
+    (root / "train" / "1.png").unlink()
+
+    assert [sample["ori_filename"] for sample in make(root, on_error="skip")] == ["0.png"]
+    replaced = list(make(root, on_error="replace"))
+    assert [sample["ori_filename"] for sample in replaced] == ["0.png", "0.png"]
+    assert not [sample for sample in replaced if "is_padding" in sample]
+
+
+@pytest.mark.parametrize("test_mode", [False, True])
+def test_the_next_run_may_leave_out_what_was_broken(root: Path, test_mode: bool) -> None:
+    (root / "train" / "1.png").write_bytes(b"no image")
+    written, kept = root / "q.jsonl", root / "q1.jsonl"
+    pipeline = [{"type": "LoadImageFromFile"}]
+    first = make(root, pipeline, test_mode=test_mode, on_error="replace", quarantine=written)
+    whole = len(list(first))
+    written.rename(kept)
+
+    second = make(root, pipeline, test_mode=test_mode, quarantine=written, leave_out=str(kept))
+    assert "1.png" not in {sample["ori_filename"] for sample in second}
+    assert len(second) == whole - 1
+    assert not written.exists()
+    with pytest.raises(StateMismatch, match="left_out is 'none' in the state"):
+        second.load_state_dict(first.state_dict())
+
+
+def test_what_only_failed_to_come_is_not_left_out(root: Path) -> None:
+    entry = Quarantined(
+        key=str(root / "train" / "1.png"),
+        index=1,
+        epoch=0,
+        position=0,
+        error="Throttled",
+        message="",
+        attempts=9,
+        time="",
+    )
+    append_quarantined(str(root / "q"), entry)
+
+    assert len(make(root, leave_out=str(root / "q"))) == 2
+
+
 def test_masks_are_kept_only_for_who_may_want_them(root: Path) -> None:
     content = json.loads((root / "train.json").read_text())
     for annotation in content["annotations"]:
@@ -152,6 +205,8 @@ def test_classes_may_lie_in_a_file(root: Path) -> None:
         ({"ann_file": None}, "ann_file must be a path or URI, not None"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
+        ({"leave_out": "none.jsonl"}, "leave_out='none.jsonl': there is no such file"),
+        ({"leave_out": "q", "quarantine": Path("q")}, "leave_out='q' is the file that quarantine= writes to"),
         ({"pipeline": [{"type": "LoadImageFromFil"}]}, "did you mean 'LoadImageFromFile'"),
         ({"pipeline": [{"type": "RandomFlip", "flip_ration": 1}]}, "flip_ratio"),
     ],
