@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from asyncio_loader.datasets.coco import CocoDataset
+from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.datasets.location import read_file
 from asyncio_loader.errors import ConfigError, LoaderError
 from asyncio_loader.training.schedule import Schedule
 from asyncio_loader.training.sections import Section
 
-__all__ = ["DetectionSet", "annotation_reader", "build_dataset", "build_loader", "check_classes", "expect_epochs"]
+__all__ = [
+    "DetectionSet",
+    "annotation_reader",
+    "build_dataset",
+    "build_loader",
+    "check_classes",
+    "expect_epochs",
+    "keep_quarantine",
+]
 
 # What the run decides, not the config.
 _OWN = ("self", "seed", "batch_size", "shuffle", "test_mode", "drop_last", "group_by_aspect", "order", "epochs")
@@ -67,6 +78,12 @@ def expect_epochs(loader: Loader, schedule: Schedule) -> None:
     """Tell the dataset of a loader how many epochs come: it begins the next one early, and none after the last."""
     plan = loader.dataset.plan(loader.batch_size)
     loader.dataset.epochs = schedule.length if schedule.by_epoch else plan.epochs_after(schedule.length)
+
+
+def keep_quarantine(dataset: AsyncIterableDataset, path: Path) -> None:
+    """Have samples that fail written to a file, unless the config names another. See `datasets.quarantine`."""
+    if dataset.failure_rules.quarantine is None:
+        dataset.failure_rules = dataclasses.replace(dataset.failure_rules, quarantine=str(path))
 
 
 def check_classes(dataset: CocoDataset, class_count: int) -> None:

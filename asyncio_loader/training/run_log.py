@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import logging.handlers
 import sys
@@ -39,7 +40,10 @@ class LogRelay(logging.handlers.MemoryHandler):
             return
         if not self._is_attached and record.levelno >= logging.WARNING:
             print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr, flush=True)
-        super().emit(record)
+        # mmengine's handlers drop a warning whose `msg` they have seen, whatever its arguments are.
+        whole = copy.copy(record)
+        whole.msg, whole.args = record.getMessage(), None
+        super().emit(whole)
 
 
 def quiet_rank(logger: logging.Logger, rank: int) -> None:

@@ -28,6 +28,7 @@ from asyncio_loader.training.datasets import (
     build_loader,
     check_classes,
     expect_epochs,
+    keep_quarantine,
 )
 from asyncio_loader.training.distributed import Ranks, joined_ranks, noticing_lost_ranks
 from asyncio_loader.training.evaluation import CocoMetric
@@ -126,6 +127,7 @@ def train(
         parts = _prepare(config, directory, resume, trusted, ranks, stack)
         runner = _build_runner(config, parts, hooks, console)
         stack.callback(_close_log, runner)
+        _keep_quarantine(parts, runner)
         if not ranks.is_main:
             quiet_rank(runner.logger, ranks.rank)
         relay.attach(runner.logger)
@@ -248,6 +250,13 @@ def _build_runner(config: Config, parts: _Parts, hooks: Sequence[Hook], console:
             experiment_name=f"{_stem(config)}_{uuid.uuid4().hex[:8]}",
             cfg=config,
         )
+
+
+def _keep_quarantine(parts: _Parts, runner: Runner) -> None:
+    """Beside the log, and copied with it; ranks of one machine write the same file."""
+    for loader in (parts.train_loader, parts.val_loader):
+        if loader is not None:
+            keep_quarantine(loader.dataset, Path(runner.log_dir) / "quarantine.jsonl")
 
 
 def _own_hooks(parts: _Parts) -> list[Hook]:

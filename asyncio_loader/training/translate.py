@@ -18,8 +18,8 @@ from asyncio_loader.training.sections import Section
 __all__ = ["RunPlan", "translate"]
 
 _METRICS = ["bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_s", "bbox_mAP_m", "bbox_mAP_l"]
-# What mmengine writes: the log, the scalars, the config, and copies of these for visualizers.
-_LOG_SUFFIXES = (".log", ".json", ".py", ".yaml")
+# What mmengine writes: the log, the scalars, the config, and copies of these for visualizers. And the quarantine file.
+_LOG_SUFFIXES = (".log", ".json", ".py", ".yaml", ".jsonl")
 # Of a run by epochs nobody knows how many iterations it will have before the data have been counted.
 _MOST_ITERATIONS = 10**9 - 1
 _FILENAMES = {True: "epoch_{}.pth", False: "iter_{}.pth"}

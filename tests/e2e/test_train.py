@@ -14,6 +14,7 @@ import torch
 from asyncio_loader.bridge.loop_thread import LoopThread
 from asyncio_loader.cli import main
 from asyncio_loader.config import load_config
+from asyncio_loader.datasets.quarantine import read_quarantine
 from asyncio_loader.errors import ObjectNotFound
 from asyncio_loader.stores.s3.store import S3Store
 from asyncio_loader.testing.servers import MotoServer
@@ -61,14 +62,17 @@ def one_torch_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def bucket(moto_server: MotoServer, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A bucket with four training and two validation images."""
+    """A bucket with four training and two validation images; and under ``holes/`` the same with one of each missing."""
     directory = write_synthetic_coco(tmp_path_factory.mktemp("coco"), images=4, val_images=2, size=64)
     with pytest.MonkeyPatch.context() as environment:
         for name, value in moto_server.environ.items():
             environment.setenv(name, value)
         thread, store = LoopThread(), S3Store()
+        files = {p.relative_to(directory).as_posix(): p for p in directory.rglob("*.*")}
+        missing = [max(key for key in files if key.startswith(split)) for split in ("train2017", "val2017")]
+        files |= {f"holes/{key}": path for key, path in files.items() if key not in missing}
         try:
-            thread.run(_upload(store, {p.relative_to(directory).as_posix(): p for p in directory.rglob("*.*")}))
+            thread.run(_upload(store, files))
         finally:
             thread.close(store.aclose)
 
@@ -161,6 +165,30 @@ def test_a_missing_image_ends_the_run_and_is_named(moto_environ: MotoServer, tmp
         run(tmp_path, **{"data.train.img_prefix": "elsewhere/"})
 
     assert loader_threads() == []
+
+
+def test_missing_images_are_replaced_to_train_and_not_judged_and_written_down_beside_the_log(
+    moto_environ: MotoServer, tmp_path: Path
+) -> None:
+    holes = {
+        f"data.{split}.{name}": value
+        for split in ("train", "val")
+        for name, value in (("data_root", f"{BUCKET}/holes/"), ("on_error", "replace"))
+    }
+    report = run(tmp_path, **holes, **{"data.train.max_failures": 1})
+
+    assert (report.stats.samples, report.stats.failed) == (8, 2)
+    (path,) = tmp_path.glob("*/quarantine.jsonl")
+    failed = [(entry.key.split("/")[4], entry.error, entry.epoch) for entry in read_quarantine(path)]
+    assert sorted(failed) == [
+        ("train2017", "ObjectNotFound", 0),
+        ("train2017", "ObjectNotFound", 1),
+        ("val2017", "ObjectNotFound", 0),
+        ("val2017", "ObjectNotFound", 0),
+    ]
+    log = written_log(tmp_path)
+    assert "epoch 1: 1 of 4 samples failed and were replaced by others: s3://train-e2e/holes/train2017/" in log
+    assert "1 of 2 images could not be read and are not judged" in log
 
 
 def test_the_command_line_trains_into_a_directory_named_after_the_config(

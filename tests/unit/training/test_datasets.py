@@ -5,9 +5,16 @@ from typing import Any
 
 import pytest
 
+from asyncio_loader.datasets.failures import FailureRules
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.testing.synthetic import write_synthetic_coco
-from asyncio_loader.training.datasets import annotation_reader, build_dataset, build_loader, check_classes
+from asyncio_loader.training.datasets import (
+    annotation_reader,
+    build_dataset,
+    build_loader,
+    check_classes,
+    keep_quarantine,
+)
 
 PIPELINE = [
     {"type": "LoadImageFromFile"},
@@ -75,6 +82,30 @@ def test_the_annotation_file_can_be_read_again(data_root: Path) -> None:
 
     expected = (data_root / "annotations" / "instances_val2017.json").read_bytes()
     assert annotation_reader(values, dataset, "val")() == expected
+
+
+def test_what_the_config_says_of_failures_reaches_the_dataset(data_root: Path) -> None:
+    said = {"on_error": "skip", "max_failures": 0.2, "quarantine": "q.jsonl"}
+    dataset = build_dataset(config(data_root, **said), "train", seed=0, batch_size=2)
+
+    assert dataset.on_error == "skip"
+    assert dataset.failure_rules == FailureRules(0.2, "q.jsonl")
+
+
+def test_a_file_for_failures_that_the_config_names_stays(data_root: Path) -> None:
+    unnamed = build_dataset(config(data_root, max_failures=3), "train", seed=0, batch_size=2)
+    keep_quarantine(unnamed, Path("run/q"))
+    named = build_dataset(config(data_root, quarantine="mine"), "train", seed=0, batch_size=2)
+    keep_quarantine(named, Path("run/q"))
+
+    assert unnamed.failure_rules == FailureRules(3, "run/q")
+    assert named.failure_rules.quarantine == "mine"
+
+
+def test_a_wrong_budget_is_named_with_its_place(data_root: Path) -> None:
+    assert refusal(config(data_root, max_failures=2.5)).startswith(
+        "data.train: max_failures must be a number of samples"
+    )
 
 
 def test_classes_of_model_and_data_must_be_as_many(data_root: Path) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import logging
+import uuid
+
+from mmengine.logging import MMLogger
 
 from asyncio_loader.training.run_log import relay_log
 
@@ -28,6 +31,20 @@ def test_what_was_said_before_the_logger_exists_comes_first() -> None:
         LOG.debug("too quiet")
 
         assert kept.messages == ["early", "late"]
+
+
+def test_warnings_of_one_kind_are_told_apart_by_what_they_say() -> None:
+    """mmengine's handlers drop a warning whose format they have seen."""
+    logger = MMLogger(f"told-apart-{uuid.uuid4().hex}")
+    kept: list[str] = []
+    logger.handlers[0].emit = lambda record: kept.append(record.getMessage())  # type: ignore[method-assign]
+
+    with relay_log(logging.INFO) as relay:
+        relay.attach(logger)
+        for epoch in (0, 1):
+            LOG.warning("epoch %d: 5 %% failed", epoch)
+
+    assert kept == ["epoch 0: 5 % failed", "epoch 1: 5 % failed"]
 
 
 def test_the_packages_logger_is_as_before() -> None:
