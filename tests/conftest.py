@@ -11,6 +11,16 @@ import pytest
 from asyncio_loader.fileio.aws import AwsBackend
 from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.testing.servers import MotoServer, RcloneServer
+from tests import leaks
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    leaks.install(config)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _secrets_show_in_no_file(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> None:
+    pytestconfig.stash[leaks.SCAN].folder = tmp_path_factory.getbasetemp()
 
 
 @pytest.fixture(autouse=True)

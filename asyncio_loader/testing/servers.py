@@ -72,7 +72,8 @@ class _Server:
     """
 
     key_id = "loaderkeyid"
-    secret_key = "loadersecret"
+    # Recognisable, for tests that look for it in logs and files (tests/leaks.py).
+    secret_key = "loadersecretNeverShown7Q2x"
 
     def __init__(self, command: list[str], extra_environ: dict[str, str] | None = None) -> None:
         self.endpoint_url = ""
