@@ -116,7 +116,8 @@ class Recipe:
         assert isinstance(made, Failed)
         raise TooManyFailures(
             f"{place.ref.uri}: {place.error} — and none of {_MAX_SUBSTITUTES} substitutes could be had, the last "
-            f"because of: {made.error}"
+            f"because of: {made.error}",
+            keys=(place.ref.uri,),
         ) from made.error
 
     def _apply(self, fetched: Fetched) -> Made | Failed:

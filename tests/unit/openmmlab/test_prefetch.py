@@ -14,7 +14,8 @@ from mmengine.registry import DATASETS
 import asyncio_loader.openmmlab  # noqa: F401 - puts s3:// into mmengine
 from asyncio_loader import Loader
 from asyncio_loader.datasets.distributed import RankAndWorld
-from asyncio_loader.errors import ConfigError, ObjectNotFound, TransformError
+from asyncio_loader.datasets.quarantine import read_quarantine
+from asyncio_loader.errors import ConfigError, ObjectNotFound, TooManyFailures, TransformError
 from asyncio_loader.openmmlab.prefetch import PrefetchDataset
 from asyncio_loader.options import FetchOptions, RetryPolicy
 from asyncio_loader.testing import Fault, S3Simulator
@@ -182,6 +183,33 @@ def test_what_a_transform_raises_is_up_to_the_policy_too(simulator: S3Simulator)
     assert (3, 3) not in seen(PrefetchDataset(inside, on_error="skip"))
 
 
+def test_poison_is_fetched_twice_then_written_down_and_replaced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    poisoned = {**images(), "images/4.png": images()["images/4.png"][:60]}
+    path = tmp_path / "q.jsonl"
+    with S3Simulator(poisoned) as simulator:
+        for name, value in simulator.environ.items():
+            monkeypatch.setenv(name, value)
+        dataset = PrefetchDataset(ImagesOfCase(), shuffle=False, on_error="replace", max_failures=1, quarantine=path)
+        numbers = [number for number, _ in seen(dataset)]
+
+    assert numbers[:4] + numbers[5:] == [*range(4), *range(5, COUNT)]
+    assert numbers[4] != 4
+    assert [(entry.key, entry.index, entry.attempts) for entry in read_quarantine(path)] == [
+        ("s3://bucket/images/4.png", 4, 2)
+    ]
+
+
+def test_a_budget_holds_for_what_a_pipeline_raises(simulator: S3Simulator) -> None:
+    inside = ImagesOfCase(pipeline=[LoadImageOfCase(MAPPED), fail_on(3)])
+
+    with pytest.raises(TooManyFailures, match=r"images/3\.png \(TransformError\)"):
+        seen(PrefetchDataset(inside, on_error="replace", max_failures=0))
+    # What it raised has nothing to do with the bytes.
+    assert reads(simulator)["GET images/3.png"] == 1
+
+
 def test_a_fault_is_retried_before_the_pipeline_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     with S3Simulator(images(), faults=[Fault("status", times=1)]) as simulator:
         for name, value in simulator.environ.items():
@@ -229,6 +257,7 @@ def test_another_batch_size_than_the_dataloaders_is_refused() -> None:
         ({"seed": "a"}, "seed must be a whole number of at least 0, not 'a'"),
         ({"shuffle": "no"}, "shuffle must be True, False or None, not 'no'"),
         ({"on_error": "ignore"}, "on_error must be one of"),
+        ({"max_failures": -1}, "max_failures must be a number of samples"),
         ({"batch_size": 0}, "batch_size must be"),
     ],
 )
