@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 
 from asyncio_loader.errors import ConfigError
 
-__all__ = ["Checksum", "check_available", "encode_checksum"]
+__all__ = ["Checksum", "choose_checksum", "encode_checksum"]
 
 Checksum: TypeAlias = Literal["crc32", "crc32c", "crc64nvme", "sha1", "sha256"]
 
@@ -32,11 +32,19 @@ def _digest(algorithm: Checksum, body: memoryview) -> bytes:
     return value.to_bytes(4 if algorithm == "crc32c" else 8, "big")
 
 
-def check_available(algorithm: object) -> None:
-    """Raise `ConfigError` for one that there is not, or that takes a package which is not there."""
-    if algorithm is not None and algorithm not in get_args(Checksum):
+def choose_checksum(wanted: Checksum | Literal["auto"] | None) -> Checksum | None:
+    """The one that is wanted; for ``"auto"`` what S3 has by default, CRC-64/NVME, or CRC-32 without `awscrt`.
+
+    Raises:
+        ConfigError: there is no such checksum, or not without a package that is missing.
+    """
+    can_all = find_spec("awscrt") is not None
+    if wanted == "auto":
+        return "crc64nvme" if can_all else "crc32"
+    if wanted is not None and wanted not in get_args(Checksum):
         raise ConfigError(
-            f"S3Simulator: checksum must be None or one of {', '.join(get_args(Checksum))}, not {algorithm!r}"
+            f"S3Simulator: checksum must be None, 'auto' or one of {', '.join(get_args(Checksum))}, not {wanted!r}"
         )
-    if algorithm in _OF_AWSCRT and find_spec("awscrt") is None:
-        raise ConfigError(f"S3Simulator: checksum={algorithm!r} needs the package awscrt")
+    if wanted in _OF_AWSCRT and not can_all:
+        raise ConfigError(f"S3Simulator: checksum={wanted!r} needs the package awscrt")
+    return wanted

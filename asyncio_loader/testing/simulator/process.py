@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import asyncio_loader
 from asyncio_loader.errors import ConfigError, LoaderError
-from asyncio_loader.testing.simulator.checksums import Checksum
+from asyncio_loader.testing.simulator.checksums import Checksum, choose_checksum
 from asyncio_loader.testing.simulator.control import FIGURES_PATH, LOG_PATH, SETTINGS_PATH
 from asyncio_loader.testing.simulator.faults import Fault
 from asyncio_loader.testing.simulator.latency import Latency
@@ -59,8 +59,9 @@ class S3Simulator:
         throttle: requests per second that it takes; see `Throttle`. Of several each has its say.
         bandwidth_bytes_s: bytes of bodies per second that all connections get together. None: no limit.
         checksum: what S3 keeps beside each object and sends with all of it where a request asks
-            (``x-amz-checksum-mode``): ``crc32``, ``crc32c``, ``crc64nvme``, ``sha1``, ``sha256`` or None. ``crc32c``
-            and ``crc64nvme``, which S3 itself has by default, need the package `awscrt`.
+            (``x-amz-checksum-mode``): ``crc32``, ``crc32c``, ``crc64nvme``, ``sha1``, ``sha256`` or None. ``"auto"``:
+            ``crc64nvme``, S3's own default, where the package `awscrt` is there, which makes this one and ``crc32c``;
+            else ``crc32``.
         clock_offset_s: seconds that the server's clock is ahead of the machine's, in its Date header; a request that
             was signed more than 15 minutes from it is answered 403 RequestTimeTooSkewed. None: 0, and nothing is
             refused.
@@ -89,7 +90,7 @@ class S3Simulator:
         faults: Sequence[Fault] | None = None,
         throttle: Throttle | Sequence[Throttle] | None = None,
         bandwidth_bytes_s: float | None = None,
-        checksum: Checksum | None = "crc32",
+        checksum: Checksum | Literal["auto"] | None = "auto",
         clock_offset_s: float | None = None,
         seed: int = 0,
         bucket: str = "bucket",
@@ -108,7 +109,7 @@ class S3Simulator:
             faults=tuple(faults or ()),
             throttles=_throttles(throttle),
             bandwidth_bytes_s=bandwidth_bytes_s,
-            checksum=checksum,
+            checksum=choose_checksum(checksum),
             clock_offset_s=clock_offset_s,
             seed=seed,
             host=host,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from asyncio_loader.errors import ConfigError
-from asyncio_loader.testing.simulator.checksums import Checksum, check_available
+from asyncio_loader.testing.simulator.checksums import Checksum
 from asyncio_loader.testing.simulator.faults import Fault
 from asyncio_loader.testing.simulator.latency import Latency
 from asyncio_loader.testing.simulator.throttle import Throttle
@@ -46,7 +46,6 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if self.bandwidth_bytes_s is not None and not self.bandwidth_bytes_s > 0:
             raise ConfigError(f"S3Simulator: bandwidth_bytes_s must be None or above 0, not {self.bandwidth_bytes_s!r}")
-        check_available(self.checksum)
 
     def dump(self) -> str:
         """As text for `load`."""

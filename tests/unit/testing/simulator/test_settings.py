@@ -31,10 +31,3 @@ def test_some_of_them_cross_alone() -> None:
 def test_no_bandwidth_at_all_is_refused() -> None:
     with pytest.raises(ConfigError, match="bandwidth_bytes_s must be None or above 0"):
         ServerSettings(bucket="bucket", bandwidth_bytes_s=0)
-
-
-@pytest.mark.parametrize(("wrong", "message"), [("md5", "must be None or one of"), ("crc64nvme", "needs the package")])
-def test_a_checksum_that_there_is_not_is_refused(wrong: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncio_loader.testing.simulator.checksums.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=f"checksum.*{message}"):
-        ServerSettings(bucket="bucket", checksum=wrong)  # type: ignore[arg-type]
