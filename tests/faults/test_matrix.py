@@ -136,6 +136,7 @@ TROUBLES = [
     *cut("short", ConnectionLost, before_the_head={"head_bytes": 0}, in_the_head={"head_bytes": 20}),
     *cut("short", ShortRead, after_the_head={"after_bytes": 0}, in_the_body={"after_bytes": 1500}),
     Trouble(name="one byte is missing", fault=Fault("length", length_error_bytes=1), error=FetchTimeout, gets=2),
+    Trouble(name="more than was announced", fault=Fault("length", length_error_bytes=-5), error=ServerFault, gets=2),
     Trouble(name="slow", fault=Fault("slow", delay_s=TIMEOUT_S / 4), gets=1),
     Trouble(name="slow beyond the timeout", fault=Fault("slow", delay_s=600), error=FetchTimeout, gets=2),
     Trouble(name="drip", fault=Fault("drip", bytes_s=40_000), gets=1),
