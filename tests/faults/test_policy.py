@@ -168,6 +168,20 @@ def test_ranks_have_equal_steps_and_the_same_substitutes(
     check_quarantine(quarantine, whole_order(storage))
 
 
+def test_what_only_came_corrupt_is_not_lost(storage: S3Options, quarantine: Path) -> None:
+    """Its first byte is wrong, once: found by its checksum, or else by who decodes it."""
+    images = enumerate(synthetic_jpegs(COUNT, mean_bytes=2500, size=(64, 48), distinct=2))
+    faults = [Fault("corrupt", key=f"{n:02}.jpg", times=1, after_bytes=0) for n in (*GONE, *CUT)]
+    with S3Simulator({f"{n:02}.jpg": image for n, image in images}, faults=faults) as simulator:
+        elsewhere = S3Options(endpoint_url=simulator.endpoint_url)
+        dataset = open_dataset(elsewhere, on_error="replace", max_failures=0, quarantine=quarantine)
+        samples = load(dataset)
+
+    assert samples == [Seen(position, index, False) for position, index in enumerate(whole_order(storage))]
+    assert not quarantine.exists()
+    assert dataset.stats().refetches + dataset.stats().retries >= len(FAILING)
+
+
 def test_raise_names_the_first_and_writes_it_down(storage: S3Options, quarantine: Path) -> None:
     order = whole_order(storage)
     first = next(index for index in order if index in FAILING)

@@ -148,6 +148,17 @@ def test_ranks_judge_as_one_alone_does(crew: Crew, images: int) -> None:
     assert padding + others_padding == images % 2
 
 
+@pytest.mark.parametrize("unread", [0, 3])
+def test_ranks_do_not_judge_what_one_of_them_could_not_read(crew: Crew, unread: int) -> None:
+    alone = metric(many())
+    predictions = [predicted(image) for image in range(COUNT)]
+    alone.process((None, [{"is_padding": image == unread} for image in range(COUNT)]), predictions)
+    numbers = list(alone.evaluate(size=COUNT).values())
+
+    assert crew.run(_judge_without, unread) == [numbers, numbers]
+    assert numbers != list(evaluate(metric(many()), predictions).values())
+
+
 @pytest.mark.parametrize("losing", [0, 1])
 def test_a_prediction_that_one_rank_lacks_is_said_on_all(crew: Crew, losing: int) -> None:
     (said, teller), others = crew.run(_lose_one, losing)
@@ -196,6 +207,15 @@ def _judge(ranks: Ranks, images: int) -> tuple[list[float], int, int]:
         numbers = values.evaluate(size=images)
     assert values.metrics == numbers
     return list(numbers.values()), len(values.detections), sum(s.is_padding for s in share)
+
+
+def _judge_without(ranks: Ranks, unread: int) -> list[float]:
+    share = _slots(ranks.rank, ranks.world, COUNT)
+    values = _metric(ranks, share, COUNT)
+    # What stands in for it has a box that would count.
+    predictions = [found([0, 0, 99, 99], 0, score=1.0) if s.index == unread else predicted(s.index) for s in share]
+    values.process((None, [{"is_padding": s.is_padding or s.index == unread} for s in share]), predictions)
+    return list(values.evaluate(size=COUNT).values())
 
 
 def _refused(values: CocoMetric, predictions: list[dict[str, torch.Tensor]]) -> tuple[str, int | None]:
