@@ -1,6 +1,6 @@
 """However a training script ends, with workers or without: in time, as a script of its kind ends, and with no orphan.
 
-The matrix has 125 cases. Without ``ASYNCIO_LOADER_MATRIX=full`` those run that have every pair of values among them.
+The matrix has 137 cases. Without ``ASYNCIO_LOADER_MATRIX=full`` those run that have every pair of values among them.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import threading
 
 from asyncio_loader.bridge.orphan import end_with_parent
 
-# Forks a process that watches it, then one that does not and holds the first one's pipe open; says how many threads they
-# have, and which they are; and is killed.
+# Forks a process that watches it, then one that does not and holds the first one's pipe open; says how many threads
+# they have, and which they are; and is killed.
 _PARENT = """
 import multiprocessing, os, signal, sys, threading
 from asyncio_loader.bridge.orphan import end_with_parent
