@@ -95,8 +95,8 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
             max_failures: how many samples of an epoch may fail before ``"skip"`` and ``"replace"`` end in
                 `TooManyFailures`: a count, or below 1 a share of those seen so far, of which 10 may always fail. Each
                 rank counts for itself, the workers of a DataLoader together, from where an iteration begins; a sample
-                counts once, and not where the transform returned None. At the end a warning says how many failed, and
-                names a few.
+                counts once, and not where the transform returned None. At the end each process warns of how many failed
+                in it, and names a few.
             quarantine: a local file to which a line of JSON is appended for each sample that failed, under every
                 policy: see `datasets.quarantine`, also for how to read it. All processes of a machine may share it.
 
