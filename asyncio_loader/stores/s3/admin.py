@@ -48,6 +48,7 @@ class Admin:
         timeouts: RetryPolicy,
     ) -> None:
         self._site = site
+        self._credentials = credentials
         self._timeouts = timeouts
         self._make_client = partial(make_client, site, credentials, clock, options.profile_name, timeouts)
         self._client: Any = None
@@ -183,10 +184,14 @@ class Admin:
                 f"{uri}: no end with {endpoint} within {deadline_s:g} s (deadline_s)", key=uri
             ) from error
         except botocore.exceptions.ClientError as error:
-            action = f"s3:{_ACTIONS.get(error.operation_name, error.operation_name)}"
-            raise error_of(uri, _answer(error), region=self._site.region, action=action) from error
+            raise self._error_of(uri, error) from error
         except botocore.exceptions.BotoCoreError as error:
             raise _error_of_botocore(uri, error, endpoint) from error
+
+    def _error_of(self, uri: str, error: botocore.exceptions.ClientError) -> LoaderError:
+        action = f"s3:{_ACTIONS.get(error.operation_name, error.operation_name)}"
+        renewal = "" if self._credentials is None else self._credentials.renewal
+        return error_of(uri, _answer(error), region=self._site.region, action=action, renewal=renewal)
 
     async def _open(self) -> Any:
         async with self._opening:

@@ -45,7 +45,7 @@ _UNTOLD = (OSError, ValueError, KeyError, RuntimeError)
 
 # By the names that botocore gives its providers.
 _RENEWALS = {
-    "env": "they come from the environment (AWS_SESSION_TOKEN), which only a new start of the program renews",
+    "env": "the keys come from the environment (AWS_SESSION_TOKEN), which only a new start of the program renews",
     "shared-credentials-file": "renew profile {profile!r} in ~/.aws/credentials, which is read again by itself",
     "config-file": "renew profile {profile!r} in ~/.aws/config, which is read again by itself",
     "sso": "run aws sso login for profile {profile!r}; the new token is found by itself",
@@ -138,7 +138,7 @@ class Credentials:
     @property
     def renewal(self) -> str:
         """How the user comes by newer keys, where this cannot."""
-        text = _RENEWALS.get(self._method(), "whoever hands them out (profile {profile!r}) gave the same keys again")
+        text = _RENEWALS.get(self._method(), "whoever hands out the keys of profile {profile!r} gave the same again")
         return text.format(profile=self._profile)
 
     async def aclose(self) -> None:
