@@ -96,13 +96,18 @@ class OrderedThreadMap(Generic[T, R]):
             wait_until_gone([thread.native_id for thread in self._threads if thread.native_id], _GONE_S)
 
     def _work(self) -> None:
-        while True:
-            with self._turn:
-                ticket = self._draw()
-            if ticket is None:
-                return
-            order, item = ticket
-            self._settle(order, *self._attempt(item))
+        while self._work_once():
+            pass
+
+    def _work_once(self) -> bool:
+        """One item; whether there was one. With this frame goes what it holds, before the next item is waited for."""
+        with self._turn:
+            ticket = self._draw()
+        if ticket is None:
+            return False
+        order, item = ticket
+        self._settle(order, *self._attempt(item))
+        return True
 
     def _draw(self) -> tuple[int, T] | None:
         """The next item and its number, once there is room for its result; one thread at a time."""

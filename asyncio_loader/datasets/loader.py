@@ -144,25 +144,28 @@ class Loader:
         return {**self.__dict__, "_reader": None, "_stream": None, "_progress": None}
 
     def _batches(self, stream: SampleStream, progress: _Progress) -> Iterator[Any]:
-        samples = []
+        samples: list[Any] = []
         for sample in stream:
             samples.append(sample)
+            # While the consumer works with a batch nothing of it is kept here, neither it nor what it was made of.
+            del sample
             if len(samples) == self.batch_size:
-                batch = self._finish(samples)
-                progress.advance(stream)
-                yield batch
-                samples = []
+                gathered, samples = [samples], []
+                yield self._finish(gathered, stream, progress)
         if stream is not self._stream:
             raise LoaderError("this iteration was ended by close() or by a newer iter() of the same Loader")
         if samples and not self.dataset.drop_last:
-            batch = self._finish(samples)
-            progress.advance(stream)
-            yield batch
+            gathered, samples = [samples], []
+            yield self._finish(gathered, stream, progress)
         progress.advance(stream)
 
-    def _finish(self, samples: list[Any]) -> Any:
-        batch = self._collate(samples)
-        return _pin(batch) if self._pin_memory else batch
+    def _finish(self, gathered: list[list[Any]], stream: SampleStream, progress: _Progress) -> Any:
+        """A batch of the samples, which are taken out of the list around them."""
+        batch = self._collate(gathered.pop())
+        if self._pin_memory:
+            batch = _pin(batch)
+        progress.advance(stream)
+        return batch
 
 
 @dataclass(slots=True)

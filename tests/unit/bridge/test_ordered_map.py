@@ -3,6 +3,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
+import weakref
 
 import pytest
 
@@ -158,6 +159,31 @@ def test_closed_by_one_of_its_own_threads_it_waits_for_nobody() -> None:
     for thread in pool._threads:
         thread.join(timeout=10)
         assert not thread.is_alive()
+
+
+class Item:
+    """Something that is dropped or not."""
+
+
+def test_a_thread_that_waits_for_an_item_holds_nothing_of_the_last_one() -> None:
+    dropped: list[bool] = []
+    last: list[weakref.ref[Item]] = []
+
+    def take() -> Item | None:
+        dropped.extend(item() is None for item in last)
+        if len(last) == 2:
+            return None
+        item = Item()
+        last.append(weakref.ref(item))
+        return item
+
+    pool: OrderedThreadMap[Item, int] = OrderedThreadMap(
+        take, lambda _: (1, 1), threads=1, budget_bytes=100, budget_items=100
+    )
+
+    assert [pool.get(), pool.get(), pool.get()] == [1, 1, None]
+    assert dropped == [True, True, True]
+    pool.close()
 
 
 @pytest.mark.usefixtures("ctrl_c_raises")

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -63,6 +64,30 @@ def test_epochs_follow_set_epoch_on_the_same_connections() -> None:
     assert first == again
     assert first != second
     assert sorted(first) == sorted(second)
+
+
+def test_it_keeps_nothing_of_a_batch_that_was_handed_out() -> None:
+    class Sample:
+        pass
+
+    made: list[weakref.ref[Any]] = []
+
+    def make(_: Fetched) -> Sample:
+        sample = Sample()
+        made.append(weakref.ref(sample))
+        return sample
+
+    objects = MemoryStore(dict.fromkeys(URIS, b"x"))
+    with Loader(AsyncIterableDataset(URIS, transform=make, storage=objects), 7, threads=1, collate=len) as loader:
+        # Neither while the consumer works with it, nor what it was made of.
+        left = [[sample() is None for sample in made[7 * step : 7 * (step + 1)]] for step, _ in enumerate(loader)]
+    assert left == [[True] * 7, [True] * 7, [True] * 6]
+
+    with Loader(dataset(), 7, collate=lambda samples: {*samples}) as loader:
+        batches = iter(loader)
+        for _ in range(3):
+            batch = weakref.ref(next(batches))
+            assert batch() is None
 
 
 def test_collate_makes_the_batch() -> None:
