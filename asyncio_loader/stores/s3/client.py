@@ -24,7 +24,7 @@ from asyncio_loader.stores.s3.basis import MOST_SIGNATURES, Basis, is_mended
 from asyncio_loader.stores.s3.clock import ServerClock
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.faults import Refusal, parse_date
-from asyncio_loader.stores.s3.redaction import keep_tokens_out_of_logs
+from asyncio_loader.stores.s3.redaction import keep_out_of_logs
 from asyncio_loader.stores.s3.site import Site
 
 __all__ = ["make_client"]
@@ -49,7 +49,6 @@ def make_client(
         profile_name: see `S3Options`.
         timeouts: of connections; `max_attempts` is botocore's number of tries.
     """
-    keep_tokens_out_of_logs()
     session = AioSession(profile=profile_name)
     session.register_component("credential_provider", _Provider(credentials, clock))
     if credentials is not None:
@@ -86,6 +85,8 @@ class _SharedCredentials(AioCredentials):  # type: ignore[misc]  # botocore ship
 
     async def get_frozen_credentials(self) -> ReadOnlyCredentials:
         keys = self._credentials.fresh_keys() or await self._credentials.renew_keys()
+        if keys.token is not None:
+            keep_out_of_logs(keys.token)
         frozen = _Frozen(keys.key_id, keys.secret, keys.token)
         frozen.basis = Basis(keys, self._clock.offset_s)
         return frozen

@@ -199,7 +199,8 @@ class S3Simulator:
         """Environment variables that make an AWS client talk to it: endpoint, region, and credentials of no worth."""
         return {
             "AWS_ACCESS_KEY_ID": "simulator",
-            "AWS_SECRET_ACCESS_KEY": "simulator",
+            # Recognisable, as that of the other servers.
+            "AWS_SECRET_ACCESS_KEY": "simulatorsecretNeverShown7Q2x",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_ENDPOINT_URL_S3": self.endpoint_url,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -11,17 +12,18 @@ import pytest
 from asyncio_loader.errors import AccessDenied
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.stores.s3 import redaction
-from asyncio_loader.stores.s3.redaction import keep_tokens_out_of_logs
+from asyncio_loader.stores.s3.redaction import keep_out_of_logs
 from tests.unit.stores.s3.conftest import Wire
 
 TOKEN = "IQoJb3JpZ2luX2VjEA+/=="
 
 
 @pytest.fixture
-def _redacted() -> Iterator[None]:
-    """Once, however often it is asked for; and no more after the test."""
-    for _ in range(2):
-        keep_tokens_out_of_logs()
+def _redacted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """However often it is asked for; and no more after the test."""
+    monkeypatch.setattr(redaction, "_tokens", deque(maxlen=2))
+    for token in ("earlier", TOKEN, TOKEN):
+        keep_out_of_logs(token)
     yield
     for name in redaction._LOGGERS:
         logging.getLogger(name).removeFilter(redaction._redact)
@@ -31,13 +33,9 @@ def _redacted() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (
-            f"host:h\nx-amz-security-token:{TOKEN}\n\nhost;x-amz-date",
-            "host:h\nx-amz-security-token:…\n\nhost;x-amz-date",
-        ),
+        (f"host:h\nx-amz-security-token:{TOKEN}\n\nhost", "host:h\nx-amz-security-token:…\n\nhost"),
         (f"{{'X-Amz-Security-Token': b'{TOKEN}', 'A': b'b'}}", "{'X-Amz-Security-Token': b'…', 'A': b'b'}"),
-        (f"https://h/?X-Amz-Security-Token={TOKEN}&b=c", "https://h/?X-Amz-Security-Token=…&b=c"),
-        (f"b'<Token-0>{TOKEN}</Token-0><A>b</A>'", "b'<Token-0>…</Token-0><A>b</A>'"),
+        (f"b'<Token-0>{TOKEN}</Token-0><A>earlier</A>'", "b'<Token-0>…</Token-0><A>…</A>'"),
         ("nothing of that kind", "nothing of that kind"),
     ],
 )
@@ -70,3 +68,26 @@ async def test_what_botocore_sends_and_gets_shows_no_token(
     assert TOKEN.encode() in wire.heads[0]
     assert [text for text in texts if "Token-0" in text or "Security-Token" in text] != []
     assert [text for text in texts if TOKEN in text or "hush-AWS_SECRET" in text] == []
+
+
+@pytest.mark.usefixtures("_redacted")
+def test_of_many_tokens_the_last_ones_are_known() -> None:
+    for token in ("one", "two", "three"):
+        keep_out_of_logs(token)
+
+    assert list(redaction._tokens) == ["two", "three"]
+
+
+@pytest.mark.usefixtures("_redacted")
+@pytest.mark.parametrize(("text", "is_left_out"), [(TOKEN, True), ("some", False)])
+def test_a_traceback_that_shows_a_token_is_left_out(
+    caplog: pytest.LogCaptureFixture, text: str, is_left_out: bool
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    logging.getLogger("botocore.httpsession").debug("oh", exc_info=ValueError(f"bad: {text}"))
+
+    (record,) = caplog.records
+    assert (record.exc_info is None) is is_left_out
+    assert ("ValueError" in record.getMessage()) is is_left_out
+    assert TOKEN not in caplog.text
