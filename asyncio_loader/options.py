@@ -10,11 +10,12 @@ from typing import Any, Literal, get_args
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.hints import did_you_mean
 
-__all__ = ["Addressing", "FetchOptions", "OnError", "RetryPolicy", "S3Options", "Transport"]
+__all__ = ["Addressing", "FetchOptions", "OnError", "RetryPolicy", "S3Options", "Transport", "Verify"]
 
 OnError = Literal["raise", "skip", "replace"]
 Addressing = Literal["auto", "path", "virtual"]
 Transport = Literal["http1", "aiohttp"]
+Verify = Literal["auto", "always", "never"]
 
 MIB = 1024 * 1024
 
@@ -105,7 +106,8 @@ class RetryPolicy:
             _require(_is_count(getattr(self, name)), self, name, "a whole number of at least 1")
         for name in ("deadline_s", "connect_timeout_s", "first_byte_timeout_s", "stall_timeout_s"):
             _require(_is_seconds(getattr(self, name)), self, name, "a number of seconds above 0")
-        for name in ("backoff_initial_s", "backoff_max_s", "throttle_backoff_max_s", "retry_after_max_s"):
+        pauses = ("backoff_initial_s", "backoff_max_s", "throttle_backoff_max_s", "retry_after_max_s")
+        for name in (*pauses, "slow_attempt_s"):
             _require(_is_seconds(getattr(self, name), zero=True), self, name, "a number of seconds, 0 or more")
 
 
@@ -117,11 +119,13 @@ class FetchOptions:
     of its `Session`.
 
     Attributes:
-        max_in_flight: GETs at the same time. 128: at a first byte after 30 ms that is 4,000 GET/s, more than a
-            process decodes, and well under the 5,500 per second that S3 gives one prefix at the least.
+        max_in_flight: GETs at the same time. None: as many as pay, up to this process's share of
+            `max_in_flight_per_node`: 32 at first, then twice as many as long as that brings more; later it is tried
+            from time to time whether more bring more, or fewer no less. Where the server refuses GETs (503 SlowDown)
+            they are also paced, just under the rate that it takes. A number stays as it is.
         max_in_flight_per_node: GETs at the same time by all ranks and workers of one machine, where the launcher says
             how many ranks it started there (torchrun, MPI, Slurm; else one is assumed): each gets an equal share and
-            never more than `max_in_flight`, but always 1, so beyond that many processes the sum is their number.
+            never more than `max_in_flight`, but always 1; so beyond that many processes the sum is their number.
             512 is four processes at their full 128: where a prefix gives 5,500 GET/s and no more, a GET then waits
             0.1 s for its turn. 8 ranks of 4 workers would have 4,096 in flight and wait 0.7 s, which earns
             503 SlowDown and retries, and no byte more.
@@ -131,26 +135,42 @@ class FetchOptions:
             an endless queue.
         decoded_bytes: bytes of transformed samples waiting in a `Loader` for the training loop. 64 MiB; what the
             loop waits for may always be made.
-        hedge: share of the GETs, 0 to 1, that may be made because an earlier one of the same object is slow: slower than
-            all but this share of the GETs of its size, and sooner where the consumer waits for it. The first answer
-            wins. 0.02: in order, one GET in 200 that takes a second costs half of the throughput, and a few more GETs
-            bring nearly all of it back. 0: none. Files of this machine are never asked for twice.
+        hedge: share of the GETs, 0 to 1, that may be made because an earlier one of the same object is slow: slower
+            than all but this share of the GETs of its size, and sooner where the consumer waits for it. The first
+            answer wins. 0.02: in order, one GET in 200 that takes a second costs half of the throughput, and a few
+            GETs more bring nearly all of it back. 0: none. Files of this machine are never asked for twice.
+        verify: whether the bytes of objects on S3 are compared with the checksum that S3 keeps. Their number always is.
+            ``"auto"``: with CRC-64/NVME, CRC-32C, CRC-32, SHA-1 or SHA-256 of the whole object, where the server tells
+            one; since December 2024 S3 keeps CRC-64/NVME of all that comes without another. Of an upload in parts there
+            may be none of the whole; then nothing is compared. ``"always"``: also with the ETag where it is an MD5, and
+            an object without anything to compare with is a `FetchError`. ``"never"``: S3 is not even asked. Other bytes
+            are fetched anew (`RetryPolicy.checksum_attempts`), then it is a `ChecksumMismatch`. To a GET of 115 KB, 43
+            µs, CRC-64/NVME adds 9 µs, SHA-256 70, MD5 160 (``python -m bench verify``): hence no MD5 in ``"auto"``.
         retry: when a GET is tried again.
     """
 
-    max_in_flight: int = 128
+    max_in_flight: int | None = None
     max_in_flight_per_node: int = 512
     window_bytes: int = 64 * MIB
     window_items: int = 1024
     decoded_bytes: int = 64 * MIB
     hedge: float = 0.02
+    verify: Verify = "auto"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
-        for name in ("max_in_flight", "max_in_flight_per_node", "window_bytes", "window_items", "decoded_bytes"):
+        ok = self.max_in_flight is None or _is_count(self.max_in_flight)
+        _require(ok, self, "max_in_flight", "a whole number of at least 1, or None")
+        for name in ("max_in_flight_per_node", "window_bytes", "window_items", "decoded_bytes"):
             _require(_is_count(getattr(self, name)), self, name, "a whole number of at least 1")
         _require(_is_share(self.hedge), self, "hedge", "a share, 0 to 1")
+        _require(self.verify in get_args(Verify), self, "verify", f"one of {get_args(Verify)}")
         _require(isinstance(self.retry, RetryPolicy), self, "retry", "a RetryPolicy")
+
+    @property
+    def most_in_flight(self) -> int:
+        """GETs at the same time that there may ever be: `max_in_flight`, or where it is None its ceiling."""
+        return self.max_in_flight or self.max_in_flight_per_node
 
     @classmethod
     def of(cls, given: FetchOptions | Mapping[str, Any]) -> FetchOptions:

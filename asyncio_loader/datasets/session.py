@@ -53,6 +53,7 @@ class Session:
             max_connections=connections,
             # What the window holds, and a half more for sizes that change.
             pool_bytes=options.window_bytes * 3 // 2,
+            verify=options.verify,
         )
         # Here rather than in the loop thread's own finalizer: a callback on its way to the loop may hold the last
         # reference to that one, and a loop cannot wait for itself.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import enum
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from asyncio_loader.engine.fetch import Getting
 from asyncio_loader.engine.latency import LatencyHistogram
+from asyncio_loader.engine.traffic import Gate, Traffic
 from asyncio_loader.errors import FetchError, FetchTimeout
 from asyncio_loader.records import Buffer
 from asyncio_loader.stats import Counters
@@ -70,6 +71,9 @@ class Hedging:
     There is no timer per GET: one looks at the oldest of each class of sizes, 10 to 200 times a second.
 
     Lives in one event loop.
+
+    Attributes:
+        traffic: see there.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Hedging:
         counters: Counters,
         next_order: Callable[[], int],
         is_waited_for: Callable[[], bool],
+        traffic: Traffic | None = None,
     ) -> None:
         """Describe it.
 
@@ -89,7 +94,10 @@ class Hedging:
             counters: where it counts.
             next_order: the place in the consumer's sequence of the oldest object that is not delivered yet.
             is_waited_for: whether the consumer waits for that one.
+            traffic: what the GETs go by, and report to; there are no second ones while there is a pace. None: they
+                begin at once, as many as there are.
         """
+        self.traffic = traffic
         self._share = share
         self._late_s = late_s
         self._counters = counters
@@ -149,7 +157,14 @@ class Hedging:
             self._timer = self._loop.call_later(tick_s, self._look)
 
     def _hedge(self, get: HedgedGet, kind: _SizeClass, now_s: float) -> None:
-        if self._saved < 1.0 or kind.is_brown_out or get.age_s(now_s) < kind.urgent_after_s or not get.may_hedge:
+        is_paced = self.traffic is not None and self.traffic.pace.is_on
+        if (
+            self._saved < 1.0
+            or is_paced
+            or kind.is_brown_out
+            or get.age_s(now_s) < kind.urgent_after_s
+            or not get.may_hedge
+        ):
             return
         assert self._start is not None
         self._saved -= 1.0
@@ -253,6 +268,7 @@ class HedgedGet(Getting):
         attempts: attempts begun.
         begun_s: when the latest of them was, on the loop's clock.
         started_s: when that GET of it was begun that is now waited for.
+        took_s: how long the server took for the last attempt.
     """
 
     __slots__ = (
@@ -272,6 +288,7 @@ class HedgedGet(Getting):
         "order",
         "size_bytes",
         "started_s",
+        "took_s",
     )
 
     _kind: _SizeClass
@@ -303,8 +320,34 @@ class HedgedGet(Getting):
         """How long the server has been taking; 0 while it is we who keep it waiting."""
         return 0.0 if self.is_resting else now_s - self.started_s - (self.rested_s - self._rested_before_s)
 
-    async def attempt(self) -> Buffer:
-        """One GET, or two."""
+    def attempt(self) -> Awaitable[Buffer]:
+        """One GET, or two, when it is its turn."""
+        traffic = self._hedging.traffic
+        return self._watched() if traffic is None else self._in(traffic)
+
+    async def _in(self, traffic: Traffic) -> Buffer:
+        gate = traffic.gate
+        if not gate.enter_now():
+            await self._enter(gate)
+        try:
+            data = await self._watched()
+        except FetchError as error:
+            traffic.note_failed(error, self.took_s)
+            raise
+        finally:
+            gate.leave()
+        traffic.note_well(len(data), self.took_s)
+        return data
+
+    async def _enter(self, gate: Gate) -> None:
+        loop = asyncio.get_running_loop()
+        since_s = loop.time()
+        try:
+            await gate.enter(self.order)
+        finally:
+            self.rested_s += loop.time() - since_s
+
+    async def _watched(self) -> Buffer:
         task = asyncio.current_task()
         assert task is not None
         loop = task.get_loop()
@@ -328,6 +371,7 @@ class HedgedGet(Getting):
             kind.learn(self.age_s(now_s), now_s)
             return data
         finally:
+            self.took_s = self.age_s(loop.time())
             kind.running.pop(self.order, None)
             self._drop_second()
 

@@ -10,6 +10,7 @@ from asyncio_loader.engine.agenda import Agenda, Job
 from asyncio_loader.engine.fetch import Getting
 from asyncio_loader.engine.hedge import HedgedGet, Hedging
 from asyncio_loader.engine.reorder import ReorderBuffer
+from asyncio_loader.engine.traffic import Traffic
 from asyncio_loader.engine.window import Credit, SizeEstimate, Window
 from asyncio_loader.errors import FetchError
 from asyncio_loader.options import FetchOptions
@@ -31,9 +32,10 @@ class Delivery(NamedTuple):
 class Prefetcher:
     """Fetches jobs ahead of the consumer and delivers their outcomes in the order of the jobs.
 
-    `max_in_flight` tasks take the jobs one after the other; each takes a credit of the window before its GET, so
-    that what is under way or waits stays within `window_bytes` and `window_items`. Expected failures are outcomes;
-    anything else cancels all tasks and comes out of `run` with the object's URI as a note.
+    `max_in_flight` tasks, or as many as pay where that is None, take the jobs one after the other; each takes a credit
+    of the window before its GET, so that what is under way or waits stays within `window_bytes` and `window_items`.
+    Expected failures are outcomes; anything else cancels all tasks and comes out of `run` with the object's URI as a
+    note.
 
     Lives in one event loop.
 
@@ -71,32 +73,49 @@ class Prefetcher:
         self._estimate = estimate or SizeEstimate()
         self._is_waited_for = is_waited_for
         self._retry_log = RetryLog()
+        self._limit = self._workers = self._idle = 0
+        self._is_over = False
         self.window = Window(options.window_bytes, options.window_items)
 
     async def run(self) -> None:
         """Fetch all jobs, until the agenda is complete.
 
-        Cancelling it cancels every GET; what was not delivered by then is dropped.
+        Cancelling it cancels every GET; what was not delivered by then is dropped. To be called once.
         """
         options = self._options
+        most = options.most_in_flight
+        traffic = Traffic(most, self._is_bound) if options.max_in_flight is None else None
+        self._limit = most if traffic is None else traffic.level.limit
         hedging = Hedging(
             options.hedge,
             options.retry.slow_attempt_s,
             counters=self._counters,
             next_order=self._ready.next_order,
             is_waited_for=self._is_waited_for,
+            traffic=traffic,
         )
         try:
             async with asyncio.TaskGroup() as group:
                 hedging.open(group.create_task)
-                for _ in range(options.max_in_flight):
-                    group.create_task(self._work(hedging))
+                self._start_workers(group, hedging)
         finally:
             hedging.close()
+            if traffic is not None:
+                traffic.close()
 
-    async def _work(self, hedging: Hedging) -> None:
+    def _start_workers(self, group: asyncio.TaskGroup, hedging: Hedging) -> None:
+        while self._workers < self._limit and not self._is_over:
+            self._workers += 1
+            group.create_task(self._work(group, hedging))
+
+    def _is_bound(self) -> bool:
+        """Whether more GETs would be under way if there were more workers."""
+        return self._workers - self._idle >= self._limit and not self.window.is_full
+
+    async def _work(self, group: asyncio.TaskGroup, hedging: Hedging) -> None:
         task = asyncio.current_task()
-        while (entry := self._agenda.take_now() or await self._agenda.take()) is not None:
+        traffic = hedging.traffic
+        while self._workers <= self._limit and (entry := self._agenda.take_now() or await self._wait_for_job()):
             order, job = entry
             if task is not None:
                 task.set_name(job.ref.uri)
@@ -105,6 +124,17 @@ class Prefetcher:
             except Exception as error:
                 error.add_note(f"while fetching {job.ref.uri} (sample {job.slot.index})")
                 raise
+            if traffic is not None and traffic.level.limit != self._limit:
+                self._limit = traffic.level.limit
+                self._start_workers(group, hedging)
+        self._workers -= 1
+
+    async def _wait_for_job(self) -> tuple[int, Job] | None:
+        self._idle += 1
+        entry = await self._agenda.take()
+        self._idle -= 1
+        self._is_over = self._is_over or entry is None
+        return entry
 
     async def _handle(self, order: int, job: Job, hedging: Hedging) -> None:
         known = job.ref.size_bytes

@@ -48,6 +48,11 @@ class Window:
         """Credits granted and not given back."""
         return len(self._held)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether somebody waits for room."""
+        return bool(self._waiting)
+
     async def reserve(self, order: int, size_bytes: int) -> Credit:
         """A credit of so many bytes and one item; waits until it is this order's turn and there is room.
 
@@ -63,6 +68,15 @@ class Window:
         """As `reserve`, where nobody has to wait for it; else None."""
         credit = Credit(self, order)
         return credit if self._take_if_free(credit, size_bytes) else None
+
+    def close(self) -> None:
+        """Take every credit back, whoever has it, and forget who waits for one, whom somebody has cancelled.
+
+        To be called when nothing of it will be used any more; giving a credit back after that does nothing.
+        """
+        self._waiting.clear()
+        for credit in list(self._held.values()):
+            credit.release()
 
     def _resize_now(self, credit: Credit, size_bytes: int) -> bool:
         extra_bytes = size_bytes - credit.size_bytes

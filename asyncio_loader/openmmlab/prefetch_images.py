@@ -59,7 +59,7 @@ class S3Only:
     """
 
     def __init__(self, storage: S3Options, options: FetchOptions) -> None:
-        self._router = StoreRouter(storage, timeouts=options.retry, max_connections=options.max_in_flight)
+        self._router = StoreRouter(storage, timeouts=options.retry, max_connections=options.most_in_flight)
 
     async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
         """See `ObjectStore.get`."""

@@ -33,7 +33,7 @@ def main(text: str, answers: TextIO) -> None:
     try:
         measurement = measure(
             open_flow(task),
-            concurrency=task.options.max_in_flight,
+            concurrency=task.options.most_in_flight,
             processes=max(1, task.workers),
             seconds=task.seconds,
             tell=lambda progress: say("progress", asdict(progress)),

@@ -99,7 +99,7 @@ def _limits(options: FetchOptions) -> list[str]:
             "all ranks and workers of a machine together have in flight."
         )
     else:
-        ranks = usual.max_in_flight_per_node // options.max_in_flight
+        ranks = usual.max_in_flight_per_node // options.most_in_flight
         notes.append(
             f"That is for each process. All ranks and workers of a machine share max_in_flight_per_node "
             f"({usual.max_in_flight_per_node}), enough for {ranks} of them: N need "

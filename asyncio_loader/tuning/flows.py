@@ -61,7 +61,7 @@ def open_flow(task: Task) -> Flow:
     # A launcher's environment (torchrun, Slurm) divides what a node may have in flight; here the task says it all.
     per_node = task.options.max_in_flight_per_node * count_local_ranks(os.environ)
     options = dataclasses.replace(task.options, max_in_flight_per_node=per_node)
-    inner = StoreRouter(task.storage, timeouts=options.retry, max_connections=options.max_in_flight)
+    inner = StoreRouter(task.storage, timeouts=options.retry, max_connections=options.most_in_flight)
     store = TimedStore(inner)
     dataset = _dataset(task, store, options)
     gauge = Gauge(store, dataset.counters, threads=task.threads)

@@ -1,0 +1,285 @@
+"""Level and pace find what a server takes: whole prefetchers, against servers in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import pytest
+
+from asyncio_loader.engine.agenda import Agenda, Job
+from asyncio_loader.engine.prefetch import Prefetcher
+from asyncio_loader.engine.pressure import Ended, Level, Pace
+from asyncio_loader.errors import ConnectionLost, FetchError, Throttled
+from asyncio_loader.options import FetchOptions, RetryPolicy
+from asyncio_loader.records import Buffer, ObjectRef, Slot
+from asyncio_loader.stats import Counters
+from asyncio_loader.stores.base import Admit
+from asyncio_loader.testing.virtual_time import in_virtual_time
+
+SIZE = 1000
+
+
+class Server:
+    """GETs take `latency_s`; at most `per_second` of them are taken (a token bucket of a tenth of a second), and all
+    bodies together come at `bytes_per_s`.
+    """
+
+    def __init__(
+        self,
+        *,
+        latency_s: float = 0.03,
+        per_second: float | None = None,
+        bytes_per_s: float | None = None,
+        fails: Callable[[], FetchError | None] = lambda: None,
+        most_at_once: int | None = None,
+    ) -> None:
+        self.latency_s = latency_s
+        self.per_second = per_second
+        self.bytes_per_s = bytes_per_s
+        self.fails = fails
+        self.most_at_once = most_at_once
+        self.draw = random.Random(5)
+        self.tokens = 0.0
+        self.filled_s = 0.0
+        self.wire_free_s = 0.0
+        self.in_flight = 0
+        self.log: list[tuple[float, bool, int]] = []
+
+    async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+        loop = asyncio.get_running_loop()
+        self.in_flight += 1
+        try:
+            # No two requests take equally long to get there.
+            await asyncio.sleep(self.draw.uniform(0.0, 0.02))
+            if not self._takes(loop.time()):
+                self.log.append((loop.time(), False, self.in_flight))
+                await asyncio.sleep(self.latency_s)
+                raise Throttled("503")
+            self.log.append((loop.time(), True, self.in_flight))
+            await asyncio.sleep(self.latency_s)
+            if (error := self.fails()) is not None:
+                raise error
+            if self.most_at_once is not None and self.in_flight > self.most_at_once:
+                raise ConnectionLost("too many connections")
+            if self.bytes_per_s is not None:
+                self.wire_free_s = max(self.wire_free_s, loop.time()) + SIZE / self.bytes_per_s
+                await asyncio.sleep(self.wire_free_s - loop.time())
+            assert admit is not None
+            await admit(SIZE)
+            return bytes(SIZE)
+        finally:
+            self.in_flight -= 1
+
+    def _takes(self, now_s: float) -> bool:
+        if self.per_second is None:
+            return True
+        self.tokens = min(self.per_second / 10, self.tokens + self.per_second * (now_s - self.filled_s))
+        self.filled_s = now_s
+        if self.tokens < 1.0:
+            return False
+        self.tokens -= 1.0
+        return True
+
+    def between(self, start_s: float, end_s: float) -> tuple[float, float, float]:
+        """GETs taken per second, share of the refused ones, mean in flight."""
+        entries = [entry for entry in self.log if start_s <= entry[0] < end_s]
+        taken = sum(is_taken for _, is_taken, _ in entries)
+        return (
+            taken / (end_s - start_s),
+            1.0 - taken / len(entries),
+            sum(in_flight for *_, in_flight in entries) / len(entries),
+        )
+
+
+async def fetch(
+    *servers: Server,
+    seconds: float,
+    max_in_flight: int | None = None,
+    counters: list[Counters] | None = None,
+    changes: dict[float, Callable[[], None]] | None = None,
+) -> list[Counters]:
+    """Loaders that fetch for so long, one per server given (which may be the same one)."""
+
+    def run(server: Server, counters: Counters) -> asyncio.Task[None]:
+        work = (Job(ObjectRef(f"s3://bucket/{n}", SIZE), Slot(n, n)) for n in range(10**7))
+        prefetcher = Prefetcher(
+            server,  # type: ignore[arg-type]
+            Agenda(work),
+            options=FetchOptions(
+                max_in_flight=max_in_flight,
+                hedge=0.0,
+                retry=RetryPolicy(backoff_initial_s=0.02, backoff_max_s=0.02),
+            ),
+            deliver=lambda delivery: delivery.credit.release(),
+            counters=counters,
+        )
+        return asyncio.create_task(prefetcher.run())
+
+    counters = counters or [Counters() for _ in servers]
+    running = [run(server, count) for server, count in zip(servers, counters, strict=True)]
+    loop = asyncio.get_running_loop()
+    for at_s, change in (changes or {}).items():
+        loop.call_at(at_s, change)
+    await asyncio.sleep(seconds)
+    for task in running:
+        task.cancel()
+    await asyncio.wait(running)
+    return counters
+
+
+@in_virtual_time
+async def test_a_throttle_is_held_just_under_and_followed_when_it_changes() -> None:
+    server = Server(per_second=200.0)
+
+    def set_limit(per_second: float) -> Callable[[], None]:
+        return lambda: setattr(server, "per_second", per_second)
+
+    await fetch(server, seconds=34.0, changes={10.0: set_limit(400.0), 22.0: set_limit(200.0)})
+
+    for start_s, end_s, limit in ((3.0, 10.0, 200.0), (17.0, 22.0, 400.0), (25.0, 34.0, 200.0)):
+        rate, refused, _ = server.between(start_s, end_s)
+        assert rate >= 0.9 * limit
+        assert refused <= 0.02
+
+
+@in_virtual_time
+async def test_random_refusals_do_not_slow_it_down() -> None:
+    def stormy() -> Server:
+        draw = random.Random(1)
+        return Server(latency_s=0.1, fails=lambda: Throttled("503") if draw.random() < 0.2 else None)
+
+    # In order, 512 in flight wait for the one that is refused four times in a row, whatever the level does.
+    (fixed,) = await fetch(stormy(), seconds=3.0, max_in_flight=512)
+    (adaptive,) = await fetch(stormy(), seconds=3.0)
+
+    assert adaptive.bytes_fetched >= 0.5 * fixed.bytes_fetched
+
+
+@in_virtual_time
+async def test_two_loaders_share_a_throttle() -> None:
+    server = Server(per_second=200.0)
+    shares: list[tuple[int, int]] = []
+    counters = [Counters(), Counters()]
+    await fetch(
+        *(server, server),
+        seconds=40.0,
+        counters=counters,
+        changes={25.0: lambda: shares.append((counters[0].bytes_fetched, counters[1].bytes_fetched))},
+    )
+    first, second = (count.bytes_fetched - before for count, before in zip(counters, shares[0], strict=True))
+
+    assert 0.5 < first / second < 2.0
+    assert server.between(25.0, 40.0)[0] >= 180.0
+
+
+@pytest.mark.parametrize(("latency_s", "most"), [(0.04, 128), (0.8, 512)])
+@in_virtual_time
+async def test_the_level_rises_as_long_as_that_pays(latency_s: float, most: int) -> None:
+    # Little's law: at 500 objects per second 20 or 400 are on the way.
+    server = Server(latency_s=latency_s, bytes_per_s=500.0 * SIZE)
+    await fetch(server, seconds=16.0)
+    rate, _, in_flight = server.between(10.0, 16.0)
+
+    assert rate >= 0.93 * 500.0
+    assert in_flight <= most
+
+
+@in_virtual_time
+async def test_it_starts_gently() -> None:
+    server = Server(latency_s=0.1)
+    await fetch(server, seconds=1.5)
+
+    assert max(in_flight for at_s, _, in_flight in server.log if at_s < 0.1) == 32
+    assert max(in_flight for *_, in_flight in server.log) == 512
+
+
+def test_what_the_level_does_not_hold_back_leaves_it_alone() -> None:
+    level = Level(512, 0.0)
+    now_s = 0.0
+    for _ in range(20_000):
+        now_s += 0.001
+        level.note(Ended.WELL, SIZE, 0.03, now_s, is_bound=False)
+
+    assert level.limit == 32
+
+
+@in_virtual_time
+async def test_a_server_that_drops_connections_gets_fewer_of_them() -> None:
+    server = Server(latency_s=0.2, most_at_once=100)
+    (counters,) = await fetch(server, seconds=15.0)
+
+    assert counters.bytes_fetched / SIZE / 15.0 > 0.5 * 100 / 0.2
+    assert server.between(5.0, 15.0)[2] <= 130
+
+
+def feed_pace(pace: Pace, now_s: float, seconds: float, rate: float, refused: float) -> float:
+    draw = random.Random(now_s)
+    end_s = now_s + seconds
+    while now_s < end_s:
+        now_s += 1.0 / rate
+        pace.note(Ended.REFUSED if draw.random() < refused else Ended.WELL, 0.01, now_s)
+    return now_s
+
+
+def test_a_pace_begins_at_what_was_not_refused() -> None:
+    pace = Pace()
+    feed_pace(pace, 0.0, 1.0, 1000.0, 0.0)
+    assert not pace.is_on
+    feed_pace(pace, 1.0, 0.3, 1000.0, 0.5)
+
+    assert pace.rate == pytest.approx(475.0, rel=0.15)
+
+
+def refuse(pace: Pace, now_s: float, rate: float, refused: float) -> float:
+    """Until a pace has begun, or for 2 s."""
+    end_s = now_s + 2.0
+    while not pace.is_on and now_s < end_s:
+        now_s = feed_pace(pace, now_s, 0.01, rate, refused)
+    return now_s
+
+
+def test_a_pace_that_changes_nothing_is_dropped_and_tried_again_later() -> None:
+    pace = Pace()
+    now_s = refuse(pace, 0.0, 1000.0, 0.2)
+    assert pace.is_on
+    now_s = feed_pace(pace, now_s, 0.6, 760.0, 0.2)
+    assert not pace.is_on
+    now_s = refuse(pace, now_s, 1000.0, 0.2)
+    assert not pace.is_on
+    now_s = feed_pace(pace, now_s, 30.0, 100.0, 0.0)
+    refuse(pace, now_s, 1000.0, 0.2)
+
+    assert pace.is_on
+
+
+def test_more_refusals_than_the_ignored_ones_are_heeded() -> None:
+    pace = Pace()
+    now_s = refuse(pace, 0.0, 1000.0, 0.2)
+    now_s = feed_pace(pace, now_s, 0.6, 760.0, 0.2)
+    assert not pace.is_on
+    refuse(pace, now_s, 1000.0, 0.6)
+
+    assert pace.is_on
+
+
+def test_a_pace_that_nobody_needs_is_dropped() -> None:
+    pace = Pace()
+    now_s = refuse(pace, 0.0, 1000.0, 0.5)
+    rate = pace.rate
+    now_s = feed_pace(pace, now_s, 10.0, 100.0, 0.0)
+    assert pace.rate == rate
+    feed_pace(pace, now_s, 25.0, 100.0, 0.0)
+
+    assert not pace.is_on
+
+
+def test_a_level_keeps_to_its_ceiling() -> None:
+    level = Level(8, 0.0)
+    assert level.limit == 8
+    now_s = 0.0
+    for _ in range(20_000):
+        now_s += 0.001
+        level.note(Ended.WELL, SIZE, 0.008, now_s, is_bound=True)
+        assert 4 <= level.limit <= 8
