@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from torch.utils.data import DataLoader
 
-from asyncio_loader import AsyncIterableDataset, Fetched, Loader, S3Options
+from asyncio_loader import AsyncIterableDataset, Fetched, FetchOptions, Loader, S3Options
 from asyncio_loader.datasets.quarantine import read_quarantine
 from asyncio_loader.errors import DecodeError, ObjectNotFound, TooManyFailures
 from asyncio_loader.order.substitute import substitute_position
@@ -182,6 +182,24 @@ def test_what_only_came_corrupt_is_not_lost(storage: S3Options, quarantine: Path
     assert samples == [Seen(position, index, False) for position, index in enumerate(whole_order(storage))]
     assert not quarantine.exists()
     assert dataset.stats().refetches + dataset.stats().retries >= len(FAILING)
+
+
+@pytest.mark.timeout(60)
+def test_refetches_of_everything_at_once_get_through_the_smallest_window(storage: S3Options) -> None:
+    doubted: set[int] = set()
+
+    def doubt(fetched: Fetched) -> int:
+        if fetched.index not in doubted:
+            doubted.add(fetched.index)
+            raise DecodeError(f"{fetched.ref.uri}: seen for the first time")
+        return fetched.index
+
+    tiny = FetchOptions(max_in_flight=1, window_bytes=1, window_items=1)
+    refs = [uri(index) for index in range(COUNT) if index not in GONE]
+    dataset = AsyncIterableDataset(refs, transform=doubt, storage=storage, options=tiny)
+    with Loader(dataset, len(refs), threads=4) as loader:
+        assert list(loader) == [list(range(len(refs)))]
+    assert dataset.stats().refetches == len(refs)
 
 
 def test_raise_names_the_first_and_writes_it_down(storage: S3Options, quarantine: Path) -> None:
