@@ -118,7 +118,7 @@ async def test_secrets_show_nowhere(wire: Wire, caplog: pytest.LogCaptureFixture
     caplog.set_level(logging.DEBUG, logger="asyncio_loader")
     body = b"<Error><Code>ExpiredToken</Code><Token-0>the-session-token</Token-0></Error>"
     store = await wire.answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-    signed = S3Store(S3Options(endpoint_url=store._options.endpoint_url), timeouts=RetryPolicy(max_attempts=1))
+    signed = S3Store(S3Options(endpoint_url=store.found_options.endpoint_url), timeouts=RetryPolicy(max_attempts=1))
     shown = []
 
     for call in (signed.get, signed.head, signed.delete):
