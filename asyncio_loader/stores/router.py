@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from asyncio_loader.errors import ConfigError
-from asyncio_loader.options import RetryPolicy, S3Options
+from asyncio_loader.options import RetryPolicy, S3Options, Verify
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.allocation import POOL_BYTES
 from asyncio_loader.stores.base import (
@@ -47,6 +47,7 @@ class StoreRouter:
         timeouts: the timeouts of S3's connections.
         max_connections: how many of these are open at most.
         pool_bytes: see `S3Store`.
+        verify: see `FetchOptions`; of objects on S3.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class StoreRouter:
         timeouts: RetryPolicy | None = None,
         max_connections: int = 128,
         pool_bytes: int = POOL_BYTES,
+        verify: Verify = "auto",
     ) -> None:
         if not (storage is None or isinstance(storage, S3Options | ObjectStore)):
             raise ConfigError(f"storage must be S3Options or a store, not {storage!r}")
@@ -64,6 +66,7 @@ class StoreRouter:
         self._timeouts = timeouts if timeouts is not None else RetryPolicy()
         self._max_connections = max_connections
         self._pool_bytes = pool_bytes
+        self._verify: Verify = verify
         self._stores: dict[str, ObjectStore] = {}
 
     def get(self, uri: str, *, admit: Admit | None = None) -> Coroutine[Any, Any, Buffer]:
@@ -143,6 +146,7 @@ class StoreRouter:
             timeouts=self._timeouts,
             max_connections=self._max_connections,
             pool_bytes=self._pool_bytes,
+            verify=self._verify,
         )
         return again, ()
 
@@ -173,6 +177,7 @@ class StoreRouter:
                 timeouts=self._timeouts,
                 max_connections=self._max_connections,
                 pool_bytes=self._pool_bytes,
+                verify=self._verify,
             )
         if scheme == "file":
             from asyncio_loader.stores.local import LocalStore

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from statistics import median
 
+from asyncio_loader.options import Verify
 from asyncio_loader.testing import S3Simulator
 from bench.cases import Settings
 from bench.measure import call_in_fresh_process
@@ -40,20 +41,21 @@ LAYERS = (
 def run(settings: Settings) -> Report:
     """Measure every layer."""
     runs: dict[str, list[dict[str, float]]] = {name: [] for name, _, _ in LAYERS}
-    with S3Simulator(_objects()) as simulator:
+    with S3Simulator(make_objects()) as simulator:
         for _ in range(settings.repeats):
             for name, target, full in LAYERS:
-                runs[name].append(_measure(target, settings.count(full), simulator))
+                runs[name].append(measure(target, settings.count(full), simulator))
     return Report(
         case="get_cost",
         title=f"{SIZE_BYTES / 1000:.0f} KB objects, {IN_FLIGHT} in flight, no latency, median of {settings.repeats}",
         columns=("layer", "CPU µs/GET", "least", "most", "GET/s"),
-        rows=[_row(name, results) for name, results in runs.items()],
+        rows=[row_of(name, results) for name, results in runs.items()],
         raw=dict(runs),
     )
 
 
-def _measure(target: str, gets: int, simulator: S3Simulator) -> dict[str, float]:
+def measure(target: str, gets: int, simulator: S3Simulator, *, verify: Verify = "auto") -> dict[str, float]:
+    """So many GETs by a client, in a process of its own."""
     task = GetTask(
         endpoint_url=simulator.endpoint_url,
         gets=gets,
@@ -61,6 +63,7 @@ def _measure(target: str, gets: int, simulator: S3Simulator) -> dict[str, float]
         keys=KEYS,
         size_bytes=SIZE_BYTES,
         in_flight=IN_FLIGHT,
+        verify=verify,
     )
     result: dict[str, float] = call_in_fresh_process(
         "bench.peers.run:run_client", peer=target, task=asdict(task), environ=simulator.environ
@@ -70,12 +73,14 @@ def _measure(target: str, gets: int, simulator: S3Simulator) -> dict[str, float]
     return result
 
 
-def _objects() -> Iterator[tuple[str, bytes]]:
+def make_objects() -> Iterator[tuple[str, bytes]]:
+    """What the server has."""
     source = random.Random(0)
     return ((key_of(number), source.randbytes(SIZE_BYTES)) for number in range(KEYS))
 
 
-def _row(name: str, results: list[dict[str, float]]) -> tuple[str, ...]:
+def row_of(name: str, results: list[dict[str, float]]) -> tuple[str, ...]:
+    """Of the measurements of one contender."""
     costs = [result["cpu_us"] for result in results]
     rates = [result["rate"] for result in results]
     return (name, f"{median(costs):.0f}", f"{min(costs):.0f}", f"{max(costs):.0f}", f"{median(rates):.0f}")

@@ -49,7 +49,7 @@ def get_through_engine(task: GetTask) -> Cost:
 def _get(task: GetTask, storage: S3Options) -> Cost:
     @asynccontextmanager
     async def open_get() -> AsyncIterator[Callable[[str], Awaitable[int]]]:
-        store = StoreRouter(storage, max_connections=task.in_flight, pool_bytes=_pool_bytes(task))
+        store = StoreRouter(storage, max_connections=task.in_flight, pool_bytes=_pool_bytes(task), verify=task.verify)
 
         async def get(key: str) -> int:
             return len(await store.get(f"s3://{BUCKET}/{key}"))

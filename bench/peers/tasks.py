@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from asyncio_loader.options import Verify
 from bench.measure import Cost, cost_of
 
 __all__ = ["BUCKET", "PREFIX", "REGION", "GetTask", "LoadTask", "key_of", "run_tasks", "run_threads"]
@@ -31,6 +32,7 @@ class GetTask:
     keys: how many objects there are.
     size_bytes: of each.
     in_flight: GETs at the same time, or threads.
+    verify: see `FetchOptions`; of ours alone.
     """
 
     endpoint_url: str
@@ -40,6 +42,7 @@ class GetTask:
     keys: int
     size_bytes: int
     in_flight: int
+    verify: Verify = "auto"
 
     @property
     def address(self) -> tuple[str, int, bool]:

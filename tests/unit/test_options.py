@@ -19,6 +19,8 @@ from asyncio_loader.options import FetchOptions, RetryPolicy, S3Options
         (FetchOptions, "window_bytes", 1.5, "a whole number of at least 1"),
         (FetchOptions, "window_items", -1, "a whole number of at least 1"),
         (FetchOptions, "decoded_bytes", "1", "a whole number of at least 1"),
+        (FetchOptions, "verify", "sometimes", "one of ('auto', 'always', 'never')"),
+        (FetchOptions, "verify", True, "one of ('auto', 'always', 'never')"),
         (FetchOptions, "retry", 3, "a RetryPolicy"),
         (RetryPolicy, "max_attempts", 0, "a whole number of at least 1"),
         (RetryPolicy, "deadline_s", 0, "a number of seconds above 0"),

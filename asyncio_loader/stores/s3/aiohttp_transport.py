@@ -226,6 +226,10 @@ class _Answer:
     def content_length(self) -> int | None:
         return self._response.content_length
 
+    def drop(self) -> None:
+        # aiohttp has taken it back at the end of the body; what it may carry by now is lost, and tried again.
+        self._clock.tear()
+
     def rest(self) -> None:
         self._clock.rest()
 

@@ -192,6 +192,10 @@ class Connection(asyncio.BufferedProtocol):
         """See `Answer`."""
         return self._head.content_length
 
+    def drop(self) -> None:
+        """See `Answer`."""
+        self.abort()
+
     def rest(self) -> None:
         """See `Answer`. The server waits, too, as soon as the buffers between are full."""
         self._deadline_s = None

@@ -134,19 +134,20 @@ class Exchange:
         finally:
             slot.give()
 
-    async def fetch(self, uri: str, use: Use[Buffer], place: Place) -> Buffer:
+    async def fetch(self, uri: str, use: Use[Buffer], place: Place, extra: Mapping[str, str]) -> Buffer:
         """A GET of a whole object: `run` with less around it, because this is done for every sample.
 
         Args:
             uri: the object.
-            use: see `run`; not called where `place` had room for the whole body.
+            use: see `run`.
             place: see `run`.
+            extra: see `run`; the same object at every call.
 
         Raises: as `run`.
         """
         ours = self._transports.ours
         if ours is None:
-            return await self.run("GET", uri, use, place=place)
+            return await self.run("GET", uri, use, extra=extra, place=place)
         route = self._routes.of(uri)
         slot = Slot(self._slots)
         await slot.take()
@@ -155,15 +156,14 @@ class Exchange:
             host = address.host
             basis = await self._basis()
             if basis is None:
-                data = render_request("GET", address.path, {"host": host, **_PLAIN_HEADERS})
+                data = render_request("GET", address.path, {"host": host, **extra, **_PLAIN_HEADERS})
             else:
                 signer = self._signer(basis.keys, route.region)
-                data = signer.get(host, address.path, self._clock.now_s(), _PLAIN_HEADERS)
+                data = signer.get(host, address.path, self._clock.now_s(), _PLAIN_HEADERS, extra)
             answer = await ours.ask(host, "GET", data, place)
             try:
                 if answer.status == 200:
-                    placed = answer.placed
-                    return placed if placed is not None else await use(answer, slot)
+                    return await use(answer, slot)
                 refusal = await self._read_refusal(answer)
             finally:
                 ours.give_back(host, answer)
@@ -176,7 +176,7 @@ class Exchange:
         elsewhere = self._routes.elsewhere(uri, route, refusal)
         if elsewhere is None and not await self._is_mended(refusal, basis):
             raise self._error_of(uri, refusal, route, "GET")
-        return await self.run("GET", uri, use, place=place, elsewhere=elsewhere)
+        return await self.run("GET", uri, use, extra=extra, place=place, elsewhere=elsewhere)
 
     async def aclose(self) -> None:
         """Fail what is in flight and close the connections."""

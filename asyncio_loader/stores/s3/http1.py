@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from asyncio_loader.errors import ConfigError
 
@@ -81,6 +82,10 @@ class Headers(Mapping[str, str]):
     def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
         """The value of a field, else the default."""
         return self._parsed().get(name.lower(), default)
+
+    def find(self, pattern: re.Pattern[bytes]) -> list[Any]:
+        """What a pattern finds in the lines as they came, a line feed before each: cheaper than to take all apart."""
+        return pattern.findall(b"\n" + self._raw)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parsed())

@@ -7,17 +7,16 @@ from functools import partial
 from typing import Any
 
 from asyncio_loader.errors import FetchError
+from asyncio_loader.options import Verify
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.allocation import BlockPool
 from asyncio_loader.stores.base import Admit, ObjectInfo, Piece, admits_now, changed
 from asyncio_loader.stores.s3.exchange import Exchange, Slot, Use
-from asyncio_loader.stores.s3.ranges import RangeRequest, checksum_of, etag_of, gather_body, read_range
+from asyncio_loader.stores.s3.integrity import WITH_CHECKSUM, Verifier, checksum_of
+from asyncio_loader.stores.s3.ranges import RangeRequest, etag_of, gather_body, read_range
 from asyncio_loader.stores.s3.transport import Answer
 
 __all__ = ["ObjectReader"]
-
-# Without it S3 keeps the checksum to itself.
-_WITH_CHECKSUM = {"x-amz-checksum-mode": "ENABLED"}
 
 
 class ObjectReader:
@@ -26,21 +25,23 @@ class ObjectReader:
     Args:
         exchange: not closed with this.
         pool_bytes: see `S3Store`.
+        verify: see `FetchOptions`; for `get` alone.
     """
 
-    def __init__(self, exchange: Exchange, *, pool_bytes: int) -> None:
+    def __init__(self, exchange: Exchange, *, pool_bytes: int, verify: Verify) -> None:
         self._exchange = exchange
         self._blocks = BlockPool(pool_bytes)
+        self._verifier = Verifier(verify)
 
     def get(self, uri: str, admit: Admit | None) -> Coroutine[Any, Any, Buffer]:
         """See `ObjectStore.get`."""
-        taking = _Taking(uri, admit, self._blocks)
-        return self._exchange.fetch(uri, taking.read, taking.place)
+        taking = _Taking(uri, admit, self._blocks, self._verifier)
+        return self._exchange.fetch(uri, taking.read, taking.place, self._verifier.headers)
 
     async def get_range(self, uri: str, start: int, stop: int, etag: str | None, into: memoryview | None) -> Piece:
         """See `RangedStore.get_range`."""
         wanted = RangeRequest(uri, start, stop, etag, into)
-        headers = {**_WITH_CHECKSUM, "range": f"bytes={start}-{stop - 1}"}
+        headers = {**WITH_CHECKSUM, "range": f"bytes={start}-{stop - 1}"}
         if etag is not None:
             headers["if-match"] = f'"{etag}"'
         read: Use[Piece | None] = partial(read_range, wanted)
@@ -56,22 +57,23 @@ class ObjectReader:
 
     async def head(self, uri: str) -> ObjectInfo:
         """See `ObjectStore.head`."""
-        return await self._exchange.run("HEAD", uri, partial(_read_head, uri), extra=_WITH_CHECKSUM)
+        return await self._exchange.run("HEAD", uri, partial(_read_head, uri), extra=WITH_CHECKSUM)
 
 
 class _Taking:
-    """Takes a body, once the window lets it.
+    """Takes a body, once the window lets it, and looks whether it is the right one.
 
     `place` is for transports that can bring it to its place; where the window has no room just then, it waits for
     `read`, as with those that cannot.
     """
 
-    __slots__ = ("_admit", "_blocks", "_uri")
+    __slots__ = ("_admit", "_blocks", "_uri", "_verifier")
 
-    def __init__(self, uri: str, admit: Admit | None, blocks: BlockPool) -> None:
+    def __init__(self, uri: str, admit: Admit | None, blocks: BlockPool, verifier: Verifier) -> None:
         self._uri = uri
         self._admit = admit
         self._blocks = blocks
+        self._verifier = verifier
 
     def place(self, size_bytes: int) -> memoryview | None:
         """See `transport.Place`."""
@@ -81,8 +83,15 @@ class _Taking:
 
     async def read(self, answer: Answer, slot: Slot) -> Buffer:
         """See `exchange.Use`."""
-        if answer.placed is not None:
-            return answer.placed
+        data: Buffer | None = answer.placed
+        if data is None:
+            data = await self._gather(answer, slot)
+        verdict = self._verifier.verify(self._uri, answer, data)
+        if verdict is not None:
+            await verdict
+        return data
+
+    async def _gather(self, answer: Answer, slot: Slot) -> Buffer:
         announced = answer.content_length
         if self._admit is not None and announced is not None:
             answer.rest()

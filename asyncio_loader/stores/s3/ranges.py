@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from asyncio_loader.errors import FetchError, ServerFault, ShortRead
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.allocation import allocate
 from asyncio_loader.stores.base import Piece, changed
-from asyncio_loader.stores.checksum import Algorithm, Checksum
+from asyncio_loader.stores.s3.integrity import checksum_of
 from asyncio_loader.stores.s3.transport import Answer
 
-__all__ = ["RangeRequest", "checksum_of", "etag_of", "gather_body", "read_range"]
+__all__ = ["RangeRequest", "etag_of", "gather_body", "read_range"]
 
 _SPAN = re.compile(r"bytes ([0-9]{1,16})-([0-9]{1,16})/([0-9]{1,16})")
 _NO_SPAN = re.compile(r"bytes \*/([0-9]{1,16})")
@@ -90,25 +88,6 @@ def etag_of(headers: Mapping[str, str]) -> str | None:
     """The version, without quotes. A weak one (``W/"…"``) is none: bytes of the same may differ, and If-Match fails."""
     told = headers.get("ETag", "")
     return None if told.startswith("W/") else told.strip('"') or None
-
-
-def checksum_of(headers: Mapping[str, str]) -> Checksum | None:
-    """The checksum of the whole object.
-
-    One "composite" is made of the checksums of its parts, and its value ends in their number ("Checking object
-    integrity", Amazon S3 User Guide). On an answer with a part of the object it is anybody's guess whose the value is:
-    S3 may send the part's, rclone sends the object's.
-    """
-    if headers.get("x-amz-checksum-type", "") == "COMPOSITE":
-        return None
-    for algorithm in get_args(Algorithm):
-        value = headers.get(f"x-amz-checksum-{algorithm}", "")
-        if value and "-" not in value:
-            try:
-                return Checksum(algorithm, base64.b64decode(value, validate=True))
-            except binascii.Error:
-                return None
-    return None
 
 
 def _read_unsatisfied(wanted: RangeRequest, answer: Answer, etag: str | None) -> Piece | None:

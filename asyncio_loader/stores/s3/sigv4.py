@@ -48,6 +48,7 @@ class _Frame(NamedTuple):
     Attributes:
         second: since 1970.
         host: the Host header.
+        extra: see `Signer.get`.
         canonical_end: of the canonical request, what comes behind the path.
         text_start: of the string to sign, what comes before the hash.
         request_middle: of the request, what stands between path and signature.
@@ -55,6 +56,7 @@ class _Frame(NamedTuple):
 
     second: int
     host: str
+    extra: Mapping[str, str] | None
     canonical_end: bytes
     text_start: bytes
     request_middle: bytes
@@ -134,7 +136,9 @@ class Signer:
         )
         return headers
 
-    def get(self, host: str, path: str, now_s: float, plain: Mapping[str, str]) -> bytes:
+    def get(
+        self, host: str, path: str, now_s: float, plain: Mapping[str, str], extra: Mapping[str, str] | None = None
+    ) -> bytes:
         """A whole signed GET, ready to be sent: what `sign` and `http1.render_request` make of it, at half their cost.
 
         Everything but path and signature is the same for all objects of a host within a second, and kept.
@@ -143,31 +147,33 @@ class Signer:
             host: see `sign`.
             path: percent-encoded, as `address.encode_key` does it: it is not looked at again.
             now_s: see `sign`.
-            plain: more headers, which are not signed. The same at every call.
+            plain: more headers, which are not signed. The same objects at every call, these and the next.
+            extra: more headers, see `sign`.
 
         Raises:
             ConfigError: a header cannot be sent, see `render_request`.
         """
         second = int(now_s)
         frame = self._frame
-        if frame is None or frame.second != second or frame.host != host:
-            frame = self._frame = self._make_frame(second, host, plain)
+        if frame is None or frame.second != second or frame.host != host or frame.extra is not extra:
+            frame = self._frame = self._make_frame(second, host, plain, extra)
         encoded = path.encode("ascii")
         digest = hashlib.sha256(b"GET\n%b%b" % (encoded, frame.canonical_end)).hexdigest()
         signature = hmac.digest(self._day_key, frame.text_start + digest.encode("ascii"), "sha256").hex()
         return b"GET %b%b%b\r\n\r\n" % (encoded, frame.request_middle, signature.encode("ascii"))
 
-    def _make_frame(self, second: int, host: str, plain: Mapping[str, str]) -> _Frame:
-        headers = self.sign("GET", host, "/", now_s=second)
+    def _make_frame(self, second: int, host: str, plain: Mapping[str, str], extra: Mapping[str, str] | None) -> _Frame:
+        headers = self.sign("GET", host, "/", now_s=second, extra=extra)
         authorization = headers.pop("authorization")
         # It comes last, because it ends with the signature.
         request = render_request("GET", "/", {**headers, **plain, "authorization": authorization})
         end = request.rindex(b"Signature=") + len(b"Signature=")
-        names = self._signed_names
+        names = ";".join(sorted(headers))
         lines = "".join([f"{name}:{' '.join(headers[name].split())}\n" for name in names.split(";")])
         return _Frame(
             second,
             host,
+            extra,
             canonical_end=f"\n\n{lines}\n{names}\n{EMPTY_SHA256}".encode("ascii"),
             text_start=f"{_ALGORITHM}\n{self._stamp}\n{self._scope}\n".encode("ascii"),
             request_middle=request[len(b"GET /") : end],

@@ -6,11 +6,10 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from asyncio_loader.errors import FetchError, LoaderError
-from asyncio_loader.options import RetryPolicy, S3Options
+from asyncio_loader.options import RetryPolicy, S3Options, Verify
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.allocation import POOL_BYTES
 from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece
@@ -40,6 +39,7 @@ class S3Store:
         max_connections: GETs, HEADs and PUTs at the same time; more wait their turn, without a timeout.
         pool_bytes: memory that is kept for the objects to come, in bytes: see `BlockPool`. What `get` has handed out
             counts, so that it should be somewhat more than is in use at the same time.
+        verify: see `FetchOptions`; for `get`.
     """
 
     def __init__(
@@ -49,11 +49,15 @@ class S3Store:
         timeouts: RetryPolicy | None = None,
         max_connections: int = 128,
         pool_bytes: int = POOL_BYTES,
+        verify: Verify = "auto",
     ) -> None:
-        self._options = options if options is not None else S3Options()
-        self._timeouts = timeouts if timeouts is not None else RetryPolicy()
-        self._max_connections = max_connections
-        self._pool_bytes = pool_bytes
+        self._settings = _Settings(
+            options if options is not None else S3Options(),
+            timeouts if timeouts is not None else RetryPolicy(),
+            max_connections,
+            pool_bytes,
+            verify,
+        )
         self._link: _Link | None = None
 
     def get(self, uri: str, *, admit: Admit | None = None) -> Coroutine[Any, Any, Buffer]:
@@ -83,7 +87,7 @@ class S3Store:
 
     async def put(self, uri: str, data: Buffer) -> None:
         """See `WritableStore.put`. In parts above `S3Options.part_size_bytes`, several at a time."""
-        options = self._options
+        options = self._settings.options
         # A view of larger items counts those, not bytes.
         view = memoryview(data).cast("B")
         if len(view) <= options.part_size_bytes:
@@ -137,10 +141,10 @@ class S3Store:
         """
         site = self._link.parts.site if self._link is not None and self._link.parts is not None else None
         if site is None:
-            return self._options
-        profile_name = _profile_name(self._options, site)
+            return self._settings.options
+        profile_name = _profile_name(self._settings.options, site)
         return dataclasses.replace(
-            self._options, endpoint_url=site.endpoint.url, region_name=site.region, profile_name=profile_name
+            self._settings.options, endpoint_url=site.endpoint.url, region_name=site.region, profile_name=profile_name
         )
 
     async def aclose(self) -> None:
@@ -150,17 +154,10 @@ class S3Store:
             await link.aclose()
 
     def __reduce__(self) -> tuple[object, ...]:
-        again = partial(
-            S3Store,
-            self._options,
-            timeouts=self._timeouts,
-            max_connections=self._max_connections,
-            pool_bytes=self._pool_bytes,
-        )
-        return again, ()
+        return _rebuild, tuple(self._settings)
 
     def __repr__(self) -> str:
-        return f"<S3Store {self._options!r}>"
+        return f"<S3Store {self._settings.options!r}>"
 
     async def _parts(self) -> _Parts:
         link = self._link
@@ -168,7 +165,7 @@ class S3Store:
         if link is None or link.loop is not loop:
             if link is not None and link.is_alive:
                 raise LoaderError("an S3Store serves one event loop at a time: aclose it there first, or make another")
-            link = self._link = _Link(loop, self._options, self._timeouts, self._max_connections, self._pool_bytes)
+            link = self._link = _Link(loop, self._settings)
         return link.parts or await link.open()
 
 
@@ -177,6 +174,16 @@ def _profile_name(options: S3Options, site: Site) -> str | None:
     if options.profile_name is not None or site.profile == "default" or "AWS_ACCESS_KEY_ID" in os.environ:
         return options.profile_name
     return site.profile
+
+
+class _Settings(NamedTuple):
+    """The arguments of an `S3Store`."""
+
+    options: S3Options
+    timeouts: RetryPolicy
+    max_connections: int
+    pool_bytes: int
+    verify: Verify
 
 
 class _Parts(NamedTuple):
@@ -190,21 +197,11 @@ class _Parts(NamedTuple):
 class _Link:
     """What a store has in one loop of one process."""
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        options: S3Options,
-        timeouts: RetryPolicy,
-        max_connections: int,
-        pool_bytes: int,
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: _Settings) -> None:
         self.loop = loop
         self.parts: _Parts | None = None
         self._pid = os.getpid()
-        self._options = options
-        self._timeouts = timeouts
-        self._max_connections = max_connections
-        self._pool_bytes = pool_bytes
+        self._settings = settings
         self._is_closed = False
         self._opening = asyncio.Lock()
 
@@ -217,14 +214,14 @@ class _Link:
         """Look everything up once; concurrent callers wait for the same look-up, and a failed one is not kept."""
         async with self._opening:
             if self.parts is None:
-                options = self._options
+                options, timeouts, max_connections, pool_bytes, verify = self._settings
                 site, botocore_session = await asyncio.to_thread(resolve_site, options)
                 is_secure = site.endpoint.scheme == "https"
                 tls = await asyncio.to_thread(open_tls, site.ca_bundle) if is_secure else None
                 if self._is_closed:
                     raise FetchError("the store was closed while it looked up where S3 is")
                 credentials = None if options.anonymous else Credentials(botocore_session, site.profile)
-                transports = Transports(site, options, tls, self._timeouts)
+                transports = Transports(site, options, tls, timeouts)
                 clock = ServerClock(site.endpoint.url)
                 exchange = Exchange(
                     transports,
@@ -232,14 +229,14 @@ class _Link:
                     site.region,
                     credentials,
                     clock=clock,
-                    max_connections=self._max_connections,
+                    max_connections=max_connections,
                 )
                 self.parts = _Parts(
                     site,
                     exchange,
-                    ObjectReader(exchange, pool_bytes=self._pool_bytes),
-                    ObjectWriter(exchange, self._timeouts),
-                    Admin(site, credentials, clock, options, self._timeouts),
+                    ObjectReader(exchange, pool_bytes=pool_bytes, verify=verify),
+                    ObjectWriter(exchange, timeouts),
+                    Admin(site, credentials, clock, options, timeouts),
                 )
             return self.parts
 
@@ -251,3 +248,9 @@ class _Link:
         if parts is not None:
             await parts.exchange.aclose()
             await parts.admin.aclose()
+
+
+def _rebuild(
+    options: S3Options, timeouts: RetryPolicy, max_connections: int, pool_bytes: int, verify: Verify
+) -> S3Store:
+    return S3Store(options, timeouts=timeouts, max_connections=max_connections, pool_bytes=pool_bytes, verify=verify)

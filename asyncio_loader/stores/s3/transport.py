@@ -100,6 +100,10 @@ class Answer(Protocol):
     @property
     def placed(self) -> memoryview | None: ...
 
+    def drop(self) -> None:
+        """No other request shall follow on its connection."""
+        ...
+
     def rest(self) -> None:
         """Nothing is wanted from the server until the next read: no timeout runs."""
         ...

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from asyncio_loader.options import RetryPolicy, S3Options
+from asyncio_loader.options import RetryPolicy, S3Options, Verify
 from asyncio_loader.stores.s3.store import S3Store
 
 Script = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -26,12 +26,14 @@ class Wire:
 
     Attributes:
         heads: the heads of all requests that came, in order.
+        urls: endpoints of all servers, in order.
         transport: of the stores, see `S3Options`.
     """
 
     def __init__(self, transport: str) -> None:
         self.transport = transport
         self.heads: list[bytes] = []
+        self.urls: list[str] = []
         self._servers: list[asyncio.Server] = []
         self._stores: list[S3Store] = []
 
@@ -55,12 +57,15 @@ class Wire:
         """Start a server that reads for itself; its endpoint URL."""
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         self._servers.append(server)
-        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        self.urls.append(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        return self.urls[-1]
 
-    def store(self, endpoint_url: str, timeouts: RetryPolicy | None = None, **options: object) -> S3Store:
+    def store(
+        self, endpoint_url: str, timeouts: RetryPolicy | None = None, *, verify: Verify = "auto", **options: object
+    ) -> S3Store:
         """A store for that endpoint."""
         values = {"endpoint_url": endpoint_url, "anonymous": True, "transport": self.transport, **options}
-        store = S3Store(S3Options(**values), timeouts=timeouts)  # type: ignore[arg-type]
+        store = S3Store(S3Options(**values), timeouts=timeouts, verify=verify)  # type: ignore[arg-type]
         self._stores.append(store)
         return store
 

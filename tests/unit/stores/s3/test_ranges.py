@@ -10,8 +10,7 @@ import pytest
 
 from asyncio_loader.errors import FetchError, ObjectChanged, ServerFault, ShortRead
 from asyncio_loader.stores.backoff import is_retryable
-from asyncio_loader.stores.checksum import Checksum
-from asyncio_loader.stores.s3.ranges import checksum_of, etag_of
+from asyncio_loader.stores.s3.ranges import etag_of
 from tests.unit.stores.s3.conftest import Wire
 
 URI = "s3://bucket/key"
@@ -175,23 +174,6 @@ async def test_only_the_whole_has_the_checksum_of_the_whole(wire: Wire, stop: in
     piece = await store.get_range(URI, 0, stop)
 
     assert (piece.checksum is not None) == has_checksum
-
-
-@pytest.mark.parametrize(
-    ("headers", "checksum"),
-    [
-        ({}, None),
-        ({"x-amz-checksum-crc32": "AAAAAQ=="}, Checksum("crc32", b"\0\0\0\x01")),
-        ({"x-amz-checksum-sha1": "AAE="}, Checksum("sha1", b"\0\x01")),
-        ({"x-amz-checksum-sha256": "AAE=", "x-amz-checksum-type": "FULL_OBJECT"}, Checksum("sha256", b"\0\x01")),
-        ({"x-amz-checksum-crc32": "AAAAAQ==-3"}, None),
-        ({"x-amz-checksum-crc32": "AAAAAQ==", "x-amz-checksum-type": "COMPOSITE"}, None),
-        ({"x-amz-checksum-crc64nvme": "AAAAAAAAAAA="}, None),
-        ({"x-amz-checksum-crc32": "*"}, None),
-    ],
-)
-def test_checksums_that_can_be_computed_are_read(headers: dict[str, str], checksum: Checksum | None) -> None:
-    assert checksum_of(headers) == checksum
 
 
 @pytest.mark.parametrize(("told", "etag"), [('"v"', "v"), ('W/"v"', None), ("", None)])

@@ -56,17 +56,19 @@ def test_signatures_equal_botocores(method: str, key: str, token: str | None, la
     token=st.none() | st.from_regex(r"[A-Za-z0-9+/=]{20,40}", fullmatch=True),
     hosts=st.lists(st.sampled_from(["s3.eu-west-1.amazonaws.com", "bucket.example:9000", "[::1]:9000"]), min_size=1),
     seconds=st.lists(st.sampled_from([0, 1, 2, 86_400]), min_size=1),
+    extras=st.lists(st.sampled_from([None, {}, {"x-amz-checksum-mode": "ENABLED"}, {"if-match": '"a"'}]), min_size=1),
 )
 def test_a_get_that_is_ready_is_the_one_that_is_signed_and_rendered_anew(
-    key: str, token: str | None, hosts: list[str], seconds: list[int]
+    key: str, token: str | None, hosts: list[str], seconds: list[int], extras: list[dict[str, str] | None]
 ) -> None:
     plain = {"accept-encoding": "identity"}
     path = f"/bucket/{encode_key(key)}"
     signer = Signer(Keys("AKIDEXAMPLE", SECRET, token), "eu-west-1")
-    for host, second in itertools.product(hosts, seconds):
-        ready = signer.get(host, path, NOW_S + second + 0.5, plain)
+    for host, second, extra in itertools.product(hosts, seconds, extras):
+        ready = signer.get(host, path, NOW_S + second + 0.5, plain, extra)
 
-        headers = Signer(Keys("AKIDEXAMPLE", SECRET, token), "eu-west-1").sign("GET", host, path, now_s=NOW_S + second)
+        fresh = Signer(Keys("AKIDEXAMPLE", SECRET, token), "eu-west-1")
+        headers = fresh.sign("GET", host, path, now_s=NOW_S + second, extra=extra)
         signature = headers.pop("authorization")
         assert ready == render_request("GET", path, {**headers, **plain, "authorization": signature})
 
