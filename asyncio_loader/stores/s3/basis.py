@@ -32,7 +32,7 @@ async def is_mended(refusal: Refusal, basis: Basis, credentials: Credentials, cl
 
     Raises: see `Credentials.renew_keys`.
     """
-    may_be_of_time = refusal.status in (401, 403) and clock.is_refusable(basis.offset_s, refusal.date_s)
+    may_be_of_time = refusal.status in (400, 401, 403) and clock.is_refusable(basis.offset_s, refusal.date_s)
     if refusal.is_of_time or may_be_of_time:
         return clock.correct(basis.offset_s, refusal.date_s)
     if refusal.is_of_keys(has_token=basis.keys.token is not None):

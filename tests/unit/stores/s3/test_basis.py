@@ -35,9 +35,10 @@ def _far_date_s() -> float:
     [
         (403, "RequestTimeTooSkewed", True, True),
         (403, "RequestTimeTooSkewed", False, False),
-        # Of a HEAD; of a server that looks at the signature first.
+        # Of a HEAD; of servers that say it otherwise (rclone: 400 AccessDenied).
         (403, "", True, True),
         (403, "SignatureDoesNotMatch", True, True),
+        (400, "AccessDenied", True, True),
         (403, "AccessDenied", False, False),
         (404, "NoSuchKey", True, False),
         (503, "SlowDown", True, False),

@@ -16,8 +16,11 @@ import pytest
 from asyncio_loader.errors import AccessDenied, FetchError, Throttled
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.stores.retry import retry_calls
+from asyncio_loader.stores.s3 import client as client_module
+from asyncio_loader.stores.s3 import clock as clock_module
 from asyncio_loader.stores.s3 import credentials as credentials_module
 from asyncio_loader.stores.s3.store import S3Store
+from asyncio_loader.testing.servers import RcloneServer
 from tests.unit.stores.s3.conftest import Wire
 
 URI = "s3://bucket/key"
@@ -108,6 +111,40 @@ async def test_a_wrong_clock_costs_one_request(wire: Wire, name: str, ahead_s: f
         await CALLS[name](store)
 
     assert service.refused == 1
+
+
+class _Slow:
+    """`time`, an hour ago."""
+
+    gmtime, strftime = time.gmtime, time.strftime
+
+    @staticmethod
+    def time() -> float:
+        return time.time() - 3600
+
+
+@pytest.mark.parametrize("first", ["create_bucket", "put"])
+async def test_a_server_that_verifies_signatures_takes_those_of_the_corrected_time(
+    rclone_environ: RcloneServer, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.delenv("AWS_SESSION_TOKEN")
+    bucket = f"s3://clock-{first.replace('_', '-')}"
+    if first == "put":
+        with_right_clock = S3Store()
+        await with_right_clock.create_bucket(bucket)
+        await with_right_clock.aclose()
+    monkeypatch.setattr(clock_module, "time", _Slow)
+    monkeypatch.setattr(client_module, "time", _Slow)
+    store = S3Store()
+
+    if first == "create_bucket":
+        await store.create_bucket(bucket)
+    await store.put(f"{bucket}/key", b"data")
+    data = bytes(await store.get(f"{bucket}/key"))
+    await store.delete(f"{bucket}/key")
+    await store.aclose()
+
+    assert data == b"data"
 
 
 async def test_one_correction_is_good_for_all_kinds_of_requests(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
