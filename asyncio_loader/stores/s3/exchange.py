@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias, TypeVar
 from urllib.parse import quote
@@ -154,12 +155,15 @@ class Exchange:
         try:
             address = route.locate(uri)
             host = address.host
-            basis = await self._basis()
-            if basis is None:
+            # What `_basis` does, without its coroutine.
+            credentials, keys, offset_s = self._credentials, None, 0.0
+            if credentials is None:
                 data = render_request("GET", address.path, {"host": host, **extra, **_PLAIN_HEADERS})
             else:
-                signer = self._signer(basis.keys, route.region)
-                data = signer.get(host, address.path, self._clock.now_s(), _PLAIN_HEADERS, extra)
+                keys = credentials.fresh_keys() or await credentials.renew_keys()
+                offset_s = self._clock.offset_s
+                now_s = time.time() + offset_s
+                data = self._signer(keys, route.region).get(host, address.path, now_s, _PLAIN_HEADERS, extra)
             answer = await ours.ask(host, "GET", data, place)
             try:
                 if answer.status == 200:
@@ -174,6 +178,7 @@ class Exchange:
         finally:
             slot.give()
         elsewhere = self._routes.elsewhere(uri, route, refusal)
+        basis = None if keys is None else Basis(keys, offset_s)
         if elsewhere is None and not await self._is_mended(refusal, basis):
             raise self._error_of(uri, refusal, route, "GET")
         return await self.run("GET", uri, use, extra=extra, place=place, elsewhere=elsewhere)
@@ -224,7 +229,7 @@ class Exchange:
             method,
             address.host,
             address.path,
-            now_s=self._clock.now_s(),
+            now_s=time.time() + basis.offset_s,
             query=query,
             extra=extra,
             body_sha256=EMPTY_SHA256 if body is None else body.sha256,

@@ -19,6 +19,7 @@ from asyncio_loader.stores.retry import retry_calls
 from asyncio_loader.stores.s3 import client as client_module
 from asyncio_loader.stores.s3 import clock as clock_module
 from asyncio_loader.stores.s3 import credentials as credentials_module
+from asyncio_loader.stores.s3 import exchange as exchange_module
 from asyncio_loader.stores.s3.store import S3Store
 from asyncio_loader.testing.servers import RcloneServer
 from tests.unit.stores.s3.conftest import Wire
@@ -133,8 +134,8 @@ async def test_a_server_that_verifies_signatures_takes_those_of_the_corrected_ti
         with_right_clock = S3Store()
         await with_right_clock.create_bucket(bucket)
         await with_right_clock.aclose()
-    monkeypatch.setattr(clock_module, "time", _Slow)
-    monkeypatch.setattr(client_module, "time", _Slow)
+    for module in (clock_module, client_module, exchange_module):
+        monkeypatch.setattr(module, "time", _Slow)
     store = S3Store()
 
     if first == "create_bucket":
