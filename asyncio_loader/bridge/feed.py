@@ -116,8 +116,9 @@ class Feed:
             self._wake()
 
     def close(self) -> None:
-        """Cancel all GETs and wake whoever blocks in `take`. Idempotent, from any thread."""
+        """Cancel all GETs, take all credits back and wake whoever blocks in `take`. Idempotent, from any thread."""
         self._finalizer()
+        self._loop_thread.call(self.window.close)
         self._ready.put([_End()])
 
     def _next(self) -> Delivery | _End:
@@ -181,6 +182,10 @@ async def _run(prefetcher: Prefetcher, handover: _Handover) -> None:
         await prefetcher.run()
     except BaseExceptionGroup as group:
         end = _End(_only(group))
+    except asyncio.CancelledError:
+        # Tasks have taken credits up to now, and nobody takes what they were for.
+        prefetcher.window.close()
+        raise
     finally:
         handover.add(end)
         # The loop may not turn once more.
