@@ -24,6 +24,9 @@ class LoaderStats:
         elapsed_s: seconds from the first sample asked for to the last answer, summed over the iterations.
         peak_window_bytes: the most bytes that were reserved at once. Close to `window_bytes`: the consumer is the
             limit, or the window is too small for the latency; far below it: the network is.
+        level: GETs that may be under way at once, as it is now: `FetchOptions.max_in_flight`, or what was found to pay.
+            At its ceiling with a high `wait_share`: raise `max_in_flight_per_node`.
+        pace: GETs per second that are not exceeded, because the server has refused more; 0: there is none.
         failed: samples that did not come, or that a transform raised upon: what `on_error` decides about.
         rejected: samples that a pipeline returned None for, so that another one came in their place.
         refetches: objects that were fetched a second time because they could not be decoded. Where `failed` does not
@@ -39,6 +42,8 @@ class LoaderStats:
     wait_s: float = 0.0
     elapsed_s: float = 0.0
     peak_window_bytes: int = 0
+    level: int = 0
+    pace: float = 0.0
     failed: int = 0
     rejected: int = 0
     refetches: int = 0
@@ -49,17 +54,20 @@ class LoaderStats:
         return self.wait_s / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     def __add__(self, other: LoaderStats) -> LoaderStats:
-        """The figures of one after the other: sums, and the larger of the two peaks."""
-        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        return LoaderStats(**sums | {"peak_window_bytes": max(self.peak_window_bytes, other.peak_window_bytes)})
+        """The figures of one after the other: sums; of what is no count, the larger of the two."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return LoaderStats(**{name: max(pair) if name in _LARGER else sum(pair) for name, pair in pairs.items()})
+
+
+_LARGER = ("peak_window_bytes", "level", "pace")
 
 
 class Counters:
     """The running figures behind a `LoaderStats`.
 
     Each field has one writing thread, so that no lock is needed: the loop thread writes `gets`, `retries`, `hedges`,
-    `hedges_won`, `bytes_fetched`, `refetches` and `peak_window_bytes`, the consumer the rest. Reading from any thread
-    gives whole numbers that may be one event apart.
+    `hedges_won`, `bytes_fetched`, `refetches`, `peak_window_bytes`, `level` and `pace`, the consumer the
+    rest. Reading from any thread gives whole numbers that may be one event apart.
     """
 
     __slots__ = tuple(f.name for f in fields(LoaderStats))
@@ -73,6 +81,8 @@ class Counters:
     wait_s: float
     elapsed_s: float
     peak_window_bytes: int
+    level: int
+    pace: float
     failed: int
     rejected: int
     refetches: int

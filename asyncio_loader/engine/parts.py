@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
 from asyncio_loader.engine.fetch import fetch_object
-from asyncio_loader.errors import ObjectChanged
+from asyncio_loader.engine.in_passing import InPassing
+from asyncio_loader.errors import ChecksumMismatch, ObjectChanged
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.allocation import allocate
@@ -32,6 +34,7 @@ async def read_object(
 
     All parts are of one version. If another one appears in the meantime, all of it is read anew, three times at the
     most. A checksum of the whole object is verified where the server keeps one; of a large object that takes a HEAD.
+    Other bytes are read anew, too, see `RetryPolicy.checksum_attempts`.
 
     Beside the object itself it needs no more memory than the parts that move, and the first one. A store without
     ranges is asked for everything at once.
@@ -45,22 +48,28 @@ async def read_object(
 
     Raises:
         ObjectChanged: the object changed during each of the reads.
-        ChecksumMismatch: the bytes are not those that the server keeps a checksum of.
+        ChecksumMismatch: the bytes were never those that the server keeps a checksum of.
         FetchError: as `fetch_object`.
 
     Cancelling it cancels all requests.
     """
-    reads = min(_MAX_READS, retry.max_attempts)
     log = RetryLog()
-    for number in range(1, reads + 1):
+    for number in itertools.count(1):
         source = _Source(store, uri, retry, part_bytes, log)
         try:
             return await _read_version(source, parts_in_flight)
-        except ObjectChanged as error:
-            if number == reads:
-                raise ObjectChanged(f"{error} (in each of {reads} reads)", key=uri, attempts=reads) from error
+        except (ObjectChanged, ChecksumMismatch) as error:
+            if number >= _most_reads(error, retry):
+                raise type(error)(f"{error} (in each of {number} reads)", key=uri, attempts=number) from error
             log(error, number, 0.0)
     raise AssertionError("unreachable")
+
+
+def _most_reads(error: ObjectChanged | ChecksumMismatch, retry: RetryPolicy) -> int:
+    if isinstance(error, ObjectChanged):
+        return min(_MAX_READS, retry.max_attempts)
+    # With a number of attempts it comes from a store that compares by itself, and has been asked often enough.
+    return 1 if error.attempts else min(retry.checksum_attempts, retry.max_attempts)
 
 
 async def _read_version(source: _Source, parts_in_flight: int) -> Buffer:
@@ -152,6 +161,8 @@ class PartReader:
     stay as long as there is room, so a reader may go to and fro. It holds at most ``parts_in_flight + 2`` parts, what
     is under way and the part that was returned last included; from a store without ranges the whole object.
 
+    A checksum of the whole object is verified where the server keeps one and all parts are read in order (`InPassing`).
+
     One call at a time, all in one event loop. The parts that move are tasks of its own, for they outlast the call that
     began them: `aclose` awaits them all, and must be called.
 
@@ -170,6 +181,7 @@ class PartReader:
         self._parts_in_flight = parts_in_flight
         self._size_bytes = 0
         self._whole: memoryview | None = None
+        self._in_passing: InPassing | None = None
         self._last = 0
         self._reads_ahead = False
         # The least recently used first.
@@ -189,6 +201,8 @@ class PartReader:
             await verify_checksum(self._source.uri, first.checksum, first.data)
             self._whole = memoryview(first.data)
         else:
+            count = -(-first.size_bytes // self._source.part_bytes)
+            self._in_passing = InPassing(self._source.uri, count, self._source.head)
             self._parts[0] = asyncio.get_running_loop().create_future()
             self._parts[0].set_result(first.data)
         return ObjectInfo(self._source.uri, first.size_bytes, first.etag)
@@ -196,10 +210,12 @@ class PartReader:
     async def part(self, number: int) -> Buffer:
         """The bytes from ``number * part_bytes`` on, `part_bytes` of them or up to the end; not to be changed.
 
-        Cancelling it leaves the part to come, for the next call or `aclose`.
+        Cancelling it leaves the part to come, for the next call or `aclose`; the object may then go unverified.
 
         Raises:
             IndexError: the object ends before it.
+            ChecksumMismatch: the parts so far, this last one included, are not those that the server keeps a checksum
+                of; from then on for every part.
             ObjectChanged: another version is there now; this one cannot be had any more.
             FetchError: as `fetch_object`. A later call tries again.
         """
@@ -213,7 +229,10 @@ class PartReader:
         await asyncio.wait((part,))
         if part.cancelled() or part.exception() is not None:
             del self._parts[number]
-        return part.result()
+        data = part.result()
+        if self._in_passing is not None:
+            await self._in_passing.take(number, data)
+        return data
 
     async def aclose(self) -> None:
         """Drop everything, and wait for the end of what was under way. Idempotent; cancelled, to be called again."""

@@ -85,7 +85,7 @@ class Prefetcher:
         options = self._options
         most = options.most_in_flight
         traffic = Traffic(most, self._is_bound) if options.max_in_flight is None else None
-        self._limit = most if traffic is None else traffic.level.limit
+        self._limit = self._counters.level = most if traffic is None else traffic.level.limit
         hedging = Hedging(
             options.hedge,
             options.retry.slow_attempt_s,
@@ -124,10 +124,15 @@ class Prefetcher:
             except Exception as error:
                 error.add_note(f"while fetching {job.ref.uri} (sample {job.slot.index})")
                 raise
-            if traffic is not None and traffic.level.limit != self._limit:
-                self._limit = traffic.level.limit
-                self._start_workers(group, hedging)
+            if traffic is not None:
+                self._adapt(traffic, group, hedging)
         self._workers -= 1
+
+    def _adapt(self, traffic: Traffic, group: asyncio.TaskGroup, hedging: Hedging) -> None:
+        self._counters.pace = traffic.pace.rate if traffic.pace.is_on else 0.0
+        if traffic.level.limit != self._limit:
+            self._limit = self._counters.level = traffic.level.limit
+            self._start_workers(group, hedging)
 
     async def _wait_for_job(self) -> tuple[int, Job] | None:
         self._idle += 1

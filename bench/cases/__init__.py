@@ -8,7 +8,7 @@ from importlib import import_module
 
 from bench.report import Report
 
-__all__ = ["CASES", "Settings", "load_case"]
+__all__ = ["CASES", "ON_REQUEST", "Settings", "load_case"]
 
 CASES = {
     "epoch": "images per second from a slow store, next to decoding from RAM and to boto3 in a DataLoader",
@@ -16,9 +16,16 @@ CASES = {
     "checkpoint": "MB per second and memory of a state dict on S3, next to boto3 and s3torchconnector",
     "prefetch": "an mmengine dataset on a slow store: as it is, in a PrefetchDataset, and from RAM",
     "border": "the wait for the first batch of an epoch after the last one of the epoch before, next to boto3",
+    "storm": "an epoch of 20,000 through 503s, resets, stalls and wrong bits, next to calm weather",
+    "soak": "half an hour over a server that fails: what is lost, what grows (only where it is named)",
+    "pressure": "what a server that throttles lets through, and what it refuses, while its limit changes",
     "get_cost": "CPU microseconds per GET, layer by layer, next to aioboto3",
+    "verify": "CPU microseconds per GET that checksums take, kind by kind",
     "order": "what a position, a look-up and the start cost, from ten thousand to a hundred million refs",
 }
+
+# Too long to be run with all others.
+ON_REQUEST = ("soak",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +33,12 @@ class Settings:
     """Attributes:
     repeats: how often each contender is measured; the median counts.
     scale: share of the full amount of work, for a quick look.
+    minutes: how long a soak lasts.
     """
 
     repeats: int = 5
     scale: float = 1.0
+    minutes: float = 30.0
 
     def count(self, full: int) -> int:
         """So many items in place of `full`."""
