@@ -200,8 +200,60 @@ async def test_the_checksum_of_the_whole_is_verified(part_bytes: int) -> None:
     right = Checksum("crc32", zlib.crc32(DATA).to_bytes(4, "big"))
 
     assert await read(Checked(right), part_bytes) == DATA
-    with pytest.raises(ChecksumMismatch, match=URI):
+    with pytest.raises(ChecksumMismatch, match=rf"{URI}: .*crc32.* \(in each of 3 reads\)"):
         await read(Checked(Checksum("crc32", b"none")), part_bytes)
+
+
+async def test_other_bytes_are_read_anew() -> None:
+    store = Checked(Checksum("crc32", zlib.crc32(DATA).to_bytes(4, "big")))
+    store.meddle = lambda number, _: store.put(URI, DATA[::-1] if number == 1 else DATA)
+
+    assert await read(store, part_bytes=2000) == DATA
+    assert store.starts == [0, 0]
+
+
+async def test_a_store_that_compares_by_itself_is_not_asked_again() -> None:
+    class Comparing(OnlyWhole):
+        async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+            self.gets += 1
+            raise ChecksumMismatch(f"{uri}: other bytes", key=uri)
+
+    store = Comparing()
+
+    with pytest.raises(ChecksumMismatch):
+        await read(store)
+    assert store.gets == AT_ONCE.checksum_attempts
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+async def test_a_reader_from_start_to_end_compares(is_right: bool) -> None:
+    digest = zlib.crc32(DATA).to_bytes(4, "big") if is_right else b"none"
+    store = Checked(Checksum("crc32", digest))
+    reader = reader_of(store)
+    info = await reader.open()
+    last = (info.size_bytes - 1) // 100
+    for number in range(last):
+        await reader.part(number)
+
+    if is_right:
+        assert await reader.part(last) == DATA[last * 100 :]
+    else:
+        for number in (last, 0):
+            with pytest.raises(ChecksumMismatch, match=URI):
+                await reader.part(number)
+    assert store.heads == 1
+    await reader.aclose()
+
+
+async def test_a_reader_that_jumps_needs_no_checksum() -> None:
+    store = Checked(Checksum("crc32", b"none"))
+    reader = reader_of(store)
+    await reader.open()
+    for number in (0, 4, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9):
+        await reader.part(number)
+
+    assert store.heads == 0
+    await reader.aclose()
 
 
 async def test_cancelling_a_read_cancels_its_requests() -> None:
