@@ -23,6 +23,7 @@ import pytest
 from asyncio_loader import AsyncIterableDataset, Fetched, FetchOptions, Loader, RetryPolicy, S3Options
 from asyncio_loader.errors import (
     AccessDenied,
+    ChecksumMismatch,
     ConfigError,
     ConnectionLost,
     FetchTimeout,
@@ -77,7 +78,7 @@ class Trouble:
         is_cured: another GET brings the object, where the trouble has passed.
         gets: GETs of the object if the trouble lasts; None: it depends on the clock, or on whether a connection was
             used before.
-        retry: when to try again.
+        retry: when to try again, if the trouble lasts.
     """
 
     name: str
@@ -137,6 +138,8 @@ TROUBLES = [
     *cut("short", ShortRead, after_the_head={"after_bytes": 0}, in_the_body={"after_bytes": 1500}),
     Trouble(name="one byte is missing", fault=Fault("length", length_error_bytes=1), error=FetchTimeout, gets=2),
     Trouble(name="more than was announced", fault=Fault("length", length_error_bytes=-5), error=ServerFault, gets=2),
+    # Length, ETag and checksum are those of the true object.
+    Trouble(name="one bit is wrong", fault=Fault("corrupt"), error=ChecksumMismatch, gets=2),
     Trouble(name="slow", fault=Fault("slow", delay_s=TIMEOUT_S / 4), gets=1),
     Trouble(name="slow beyond the timeout", fault=Fault("slow", delay_s=600), error=FetchTimeout, gets=2),
     Trouble(name="drip", fault=Fault("drip", bytes_s=40_000), gets=1),
@@ -328,10 +331,10 @@ each_policy = pytest.mark.parametrize("policy", POLICIES)
 def group(request: pytest.FixtureRequest, simulator: S3Simulator) -> tuple[Group, dict[Case, Outcome]]:
     group: Group = request.param
     trouble = group.trouble
-    times = 1 if group.strength == "passing" else None
+    times, retry = (1, RETRY) if group.strength == "passing" else (None, trouble.retry)
     simulator.set_faults([replace(trouble.fault, key=case.key(ORDER[case.position]), times=times) for case in CASES])
     with only_these_of_aws(KEYS):
-        outcomes = run_beside(CASES, lambda case: iterate(open_dataset(simulator, case, trouble.retry)))
+        outcomes = run_beside(CASES, lambda case: iterate(open_dataset(simulator, case, retry)))
     return group, count_gets(simulator, outcomes)
 
 

@@ -15,13 +15,14 @@ from asyncio_loader.testing import Fault, S3Simulator
 COUNT = 2000
 BODIES = [hashlib.sha256(str(n).encode()).digest() * (50 + n % 500) for n in range(COUNT)]
 DIGESTS = [hashlib.sha256(body).digest() for body in BODIES]
-# A fifth is refused, 2 % are reset, 1 % get no answer.
+# A fifth is refused, 2 % are reset, 1 % get no answer, 0.5 % a wrong one.
 STORM = [
     Fault("status", rate=0.2),
     Fault("reset", rate=0.01),
     Fault("reset", rate=0.01, after_bytes=1000),
     Fault("stall", rate=0.005),
     Fault("stall", rate=0.005, after_bytes=1000),
+    Fault("corrupt", rate=0.005),
 ]
 # What waits for S3 for seconds need not do so for a server on this machine.
 RETRY = RetryPolicy(backoff_initial_s=0.02, first_byte_timeout_s=0.5, stall_timeout_s=0.5)
@@ -62,6 +63,7 @@ def test_nothing_is_lost_in_a_storm(options: dict[str, Any], monkeypatch: pytest
     assert met["status"] == pytest.approx(0.2 * len(records), rel=0.2)
     assert met["reset"] > 20
     assert met["stall"] > 10
+    assert met["corrupt"] > 5
     assert (stats.samples, stats.failed) == (COUNT, 0)
     assert stats.retries > 0.2 * COUNT
     # What was made in vain was made because of a fault, or is one of the few second GETs.
