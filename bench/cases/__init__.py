@@ -18,6 +18,7 @@ CASES = {
     "border": "the wait for the first batch of an epoch after the last one of the epoch before, next to boto3",
     "storm": "an epoch of 20,000 through 503s, resets, stalls and wrong bits, next to calm weather",
     "soak": "half an hour over a server that fails: what is lost, what grows (only where it is named)",
+    "tail": "how long a training loop waits where one GET in a hundred takes a second, with second GETs and without",
     "pressure": "what a server that throttles lets through, and what it refuses, while its limit changes",
     "get_cost": "CPU microseconds per GET, layer by layer, next to aioboto3",
     "verify": "CPU microseconds per GET that checksums take, kind by kind",

@@ -24,9 +24,10 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from asyncio_loader.testing import S3Simulator, synthetic_jpegs
+from asyncio_loader.testing import S3Simulator
 from bench.cases import Settings
-from bench.cases.epoch import BATCH, DISTINCT, MEAN_BYTES
+from bench.cases.epoch import BATCH
+from bench.images import MEAN_BYTES, decode, decode_fetched, jpeg_objects, key_of
 from bench.measure import call_in_fresh_process
 from bench.report import Report
 
@@ -43,7 +44,7 @@ def run(settings: Settings) -> Report:
     images, peer_images = settings.count(IMAGES), settings.count(PEER_IMAGES)
     epochs = settings.repeats + 1
     raw: dict[str, dict[str, Any]] = {}
-    with S3Simulator(_objects(images), median_s=MEDIAN_S, p99_s=P99_S) as simulator:
+    with S3Simulator(jpeg_objects(images), median_s=MEDIAN_S, p99_s=P99_S) as simulator:
         for name, function, arguments in _contenders(images, peer_images, epochs):
             raw[name] = call_in_fresh_process(
                 f"{__name__}:{function}",
@@ -130,8 +131,8 @@ def _dataset(images: int, endpoint_url: str, expected_epochs: int | None) -> Any
     from asyncio_loader import AsyncIterableDataset, S3Options
 
     return AsyncIterableDataset(
-        [f"s3://bucket/{_key(number)}" for number in range(images)],
-        transform=_decode_fetched,
+        [f"s3://bucket/{key_of(number)}" for number in range(images)],
+        transform=decode_fetched,
         shuffle=True,
         seed=1,
         batch_size=BATCH,
@@ -156,29 +157,8 @@ class _Boto3Images:
             import boto3
 
             self._client = boto3.session.Session().client("s3", endpoint_url=self._endpoint_url)
-        with closing(self._client.get_object(Bucket="bucket", Key=_key(index))["Body"]) as body:
-            return _decode(body.read())
-
-
-def _decode_fetched(fetched: Any) -> Any:
-    return _decode(fetched.data)
-
-
-def _decode(data: Any) -> Any:
-    import simplejpeg
-    import torch
-
-    # A tensor crosses from worker to parent in shared memory.
-    return torch.from_numpy(simplejpeg.decode_jpeg(data, colorspace="RGB"))
-
-
-def _objects(images: int) -> Iterator[tuple[str, bytes]]:
-    jpegs = synthetic_jpegs(images, mean_bytes=MEAN_BYTES, distinct=DISTINCT)
-    return ((_key(number), jpeg) for number, jpeg in enumerate(jpegs))
-
-
-def _key(number: int) -> str:
-    return f"train2017/{number:012d}.jpg"
+        with closing(self._client.get_object(Bucket="bucket", Key=key_of(index))["Body"]) as body:
+            return decode(body.read())
 
 
 def _row(name: str, result: dict[str, Any]) -> tuple[str, ...]:
