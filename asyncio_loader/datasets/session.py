@@ -51,8 +51,8 @@ class Session:
             storage,
             timeouts=options.retry,
             max_connections=connections,
-            # What the window holds, and a half more for sizes that change.
-            pool_bytes=options.window_bytes * 3 // 2,
+            # What the window holds, in blocks that are up to an eighth larger: what lies free is memory, too.
+            pool_bytes=options.window_bytes * 9 // 8,
             verify=options.verify,
         )
         # Here rather than in the loop thread's own finalizer: a callback on its way to the loop may hold the last

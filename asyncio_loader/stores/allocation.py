@@ -87,8 +87,9 @@ class BlockPool:
         """Forget blocks that nobody uses, where that is needed: sizes change in the course of an epoch."""
         if self._held_bytes + size_bytes <= self._limit_bytes:
             return True
-        # Where everything is kept by somebody, looking at all of it for each object would cost more than it brings.
-        if self._takes_until_look > 0:
+        # Where everything is kept by somebody, looking at all of it for each object would cost more than it brings; but
+        # for a large one, whose fresh pages cost more, and come on top of what lies here for nothing.
+        if self._takes_until_look > 0 and size_bytes < _MAPPED_BYTES:
             self._takes_until_look -= 1
             return False
         for block_bytes, blocks in self._blocks.items():

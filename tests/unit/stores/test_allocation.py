@@ -146,6 +146,18 @@ def test_no_more_is_kept_than_the_limit() -> None:
     assert sum(len(block) for blocks in pool._blocks.values() for block in blocks) == pool._held_bytes
 
 
+def test_a_large_object_finds_the_room_that_was_not_there_a_moment_ago() -> None:
+    pool = BlockPool(limit_bytes=16 << 20)
+    kept = [pool.take(1 << 20) for _ in range(14)]
+    pool.take(4 << 20)
+    assert pool._held_bytes == 14 << 20
+
+    # Blocks that nobody has must not lie beside memory that is fresh for each object.
+    kept.clear()
+    pool.take(4 << 20)
+    assert pool._held_bytes == 4 << 20
+
+
 def test_room_for_another_size_comes_from_blocks_that_nobody_has() -> None:
     pool = BlockPool(limit_bytes=100_000)
     kept = [pool.take(10_000) for _ in range(9)]
