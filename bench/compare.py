@@ -21,6 +21,7 @@ from bench.comparison.load import (
     compare_tail,
 )
 from bench.comparison.plot import draw
+from bench.measure import MIB
 from bench.peers import CLIENTS, LOADERS
 from bench.report import format_table, write_report
 
@@ -72,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         tls=parsed.tls,
         workers=parsed.workers,
         loader_in_flight=parsed.loader_in_flight,
+        window_bytes=parsed.window_mib * MIB,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     for name in parsed.section:
@@ -114,7 +116,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=int,
         default=Options().loader_in_flight,
         metavar="N",
-        help="GETs at the same time of loaders that can be told (default: %(default)d)",
+        help="GETs at the same time of loaders that can be told (default: %(default)d); ours finds its own",
+    )
+    add(
+        "--window-mib",
+        type=int,
+        default=Options().window_bytes // MIB,
+        metavar="N",
+        help="window_bytes of our loaders (default: %(default)d)",
     )
     add("--results", type=Path, default=_RESULTS, help="where JSON and PNG go (default: bench/results)")
     parsed = parser.parse_args(arguments)
@@ -129,7 +138,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parsed.section = [name for name in named if SECTIONS[name].choose(parsed.only)]
     if not parsed.section:
         parser.error(f"none of {', '.join(parsed.only)} takes part in {', '.join(named)}")
-    counts = [parsed.repeats, parsed.workers, *parsed.size, *parsed.in_flight, parsed.loader_in_flight]
+    counts = [
+        parsed.repeats,
+        parsed.workers,
+        *parsed.size,
+        *parsed.in_flight,
+        parsed.loader_in_flight,
+        parsed.window_mib,
+    ]
     if min(counts) < 1 or parsed.scale <= 0:
         parser.error("numbers must be at least 1, and --scale above 0")
     return parsed

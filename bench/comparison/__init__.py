@@ -22,7 +22,8 @@ class Options:
     in_flight: GETs at the same time; the section's own where it is empty.
     tls: measure the GETs over https, too.
     workers: threads or processes of a loader that decode.
-    loader_in_flight: GETs at the same time of each loader that can be told; our own default.
+    loader_in_flight: GETs at the same time of each loader that can be told; ours finds its own.
+    window_bytes: see `FetchOptions`; of our loaders.
     say: gets a line about every measurement.
     """
 
@@ -33,7 +34,8 @@ class Options:
     in_flight: Sequence[int] = ()
     tls: bool = False
     workers: int = 2
-    loader_in_flight: int = FetchOptions().max_in_flight
+    loader_in_flight: int = 128
+    window_bytes: int = FetchOptions().window_bytes
     say: Callable[[str], None] = field(default=lambda line: None)
 
 

@@ -185,6 +185,7 @@ def _measure(weather: Weather, directory: str, peers: Sequence[Peer], options: O
                 batch=BATCH,
                 workers=options.workers,
                 in_flight=options.loader_in_flight,
+                window_bytes=options.window_bytes,
                 jpegs=directory,
             )
             return call_in_fresh_process(

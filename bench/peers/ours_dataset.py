@@ -37,28 +37,25 @@ def get_through_dataset(task: GetTask) -> Cost:
 
 def load(task: LoadTask) -> Iterator[list[Any]]:
     """`Loader`: one process."""
-    with Loader(_dataset(task, _decode, task.in_flight), task.batch, threads=task.workers) as loader:
+    with Loader(_dataset(task, _decode), task.batch, threads=task.workers) as loader:
         yield from loader
 
 
 def load_with_workers(task: LoadTask) -> Iterator[list[Any]]:
-    """Our dataset in a torch DataLoader, whose workers have their share of the GETs in flight each."""
-    dataset = _dataset(task, _decode_to_tensor, max(1, task.in_flight // task.workers))
+    """Our dataset in a torch DataLoader."""
+    dataset = _dataset(task, _decode_to_tensor)
     loader: DataLoader[Any] = DataLoader(dataset, task.batch, num_workers=task.workers, collate_fn=list)
     yield from loader
 
 
-def _dataset(task: LoadTask, transform: Callable[[Any], Any], in_flight: int) -> AsyncIterableDataset:
+def _dataset(task: LoadTask, transform: Callable[[Any], Any]) -> AsyncIterableDataset:
     return AsyncIterableDataset(
         [f"s3://{BUCKET}/{key_of(number)}" for number in range(task.images)],
         transform=transform,
         shuffle=True,
         seed=1,
         batch_size=task.batch,
-        options=FetchOptions(
-            max_in_flight=in_flight,
-            max_in_flight_per_node=max(task.in_flight, FetchOptions().max_in_flight_per_node),
-        ),
+        options=FetchOptions(window_bytes=task.window_bytes),
         storage=S3Options(endpoint_url=task.endpoint_url, region_name=REGION),
     )
 

@@ -64,7 +64,8 @@ class LoadTask:
     images: how many there are; every one is loaded once.
     batch: images in a batch.
     workers: threads or processes that decode.
-    in_flight: GETs at the same time of a loader that can be told, its workers together.
+    in_flight: GETs at the same time of a loader that can be told, its workers together. Ours finds its own.
+    window_bytes: of the loaders of ours, see `FetchOptions`.
     jpegs: a directory of the different JPEGs that there are; image n is file n modulo their number, by name.
     """
 
@@ -73,6 +74,7 @@ class LoadTask:
     batch: int
     workers: int
     in_flight: int
+    window_bytes: int
     jpegs: str
 
     def shuffled_keys(self) -> list[str]:

@@ -22,7 +22,9 @@ from bench.report import Report
 OUR_PEER = Peer(name=OURS, target="x:get")
 THEIR_PEER = Peer(name="theirs", target="y:get")
 GET_TASK = GetTask(endpoint_url="http://127.0.0.1:1", gets=20, warm_gets=5, keys=3, size_bytes=7, in_flight=4)
-LOAD_TASK = LoadTask(endpoint_url="http://127.0.0.1:1", images=64, batch=16, workers=2, in_flight=8, jpegs="")
+LOAD_TASK = LoadTask(
+    endpoint_url="http://127.0.0.1:1", images=64, batch=16, workers=2, in_flight=8, window_bytes=1 << 20, jpegs=""
+)
 
 
 def entry(peer: Peer, *runs: dict[str, Any] | None, failure: str = "") -> Entry:
@@ -314,15 +316,9 @@ def test_a_plot_is_written_or_says_why_not(tmp_path: Path) -> None:
     assert path.exists() == bool(find_spec("matplotlib"))
 
 
-def test_all_loaders_have_as_many_gets_in_flight_as_ours_by_itself() -> None:
-    assert Options().loader_in_flight == FetchOptions().max_in_flight
-
-
-@pytest.mark.parametrize(("in_flight", "each"), [(8, 4), (1000, 500), (1, 1)])
-def test_our_workers_share_what_is_in_flight(monkeypatch: pytest.MonkeyPatch, in_flight: int, each: int) -> None:
+def test_our_loaders_find_their_own_concurrency_in_the_window_they_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     datasets: list[AsyncIterableDataset] = []
     monkeypatch.setattr(ours_dataset, "DataLoader", lambda dataset, *_, **__: datasets.append(dataset) or ())
-    list(ours_dataset.load_with_workers(dataclasses.replace(LOAD_TASK, in_flight=in_flight)))
+    list(ours_dataset.load_with_workers(LOAD_TASK))
 
-    assert datasets[0].options.max_in_flight == each
-    assert datasets[0].options.max_in_flight_per_node >= in_flight
+    assert datasets[0].options == FetchOptions(window_bytes=1 << 20)
