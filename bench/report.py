@@ -28,6 +28,7 @@ class Report:
     columns: heads of the table; units stand in here.
     rows: cells, numbers as they shall be shown.
     raw: every single measurement, for whoever doubts a median.
+    faults: what must not be, a line each; the run ends with status 1 then.
     """
 
     case: str
@@ -35,6 +36,7 @@ class Report:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     raw: dict[str, Any] = field(default_factory=dict)
+    faults: Sequence[str] = ()
 
 
 def format_table(report: Report) -> str:

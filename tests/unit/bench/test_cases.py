@@ -42,11 +42,26 @@ def test_epoch_measures_all_three() -> None:
     assert report.rows[0][4] == "1.00"
 
 
-def test_memory_measures_both_mixtures() -> None:
+def test_memory_measures_all_mixtures() -> None:
     report = memory.run(SMALL)
 
-    assert [row[0] for row in report.rows] == ["115 KB each", "1 KB to 4 MB"]
-    assert [result[0]["bytes"] > 0 for result in report.raw.values()] == [True, True]
+    assert [row[0] for row in report.rows] == ["115 KB each", "1 KB to 4 MB", "1 KB to 50 MB"]
+    assert [result[0]["bytes"] > 0 for result in report.raw.values()] == [True, True, True]
+    assert [result[0]["peak_window"] > 0 for result in report.raw.values()] == [True, True, True]
+    assert report.faults == []
+
+
+def test_memory_finds_a_window_that_held_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = memory.pass_through
+
+    def hold_more(**arguments: Any) -> dict[str, float]:
+        return real(**arguments) | {"peak_window": 1000.0 * memory.MIB}
+
+    monkeypatch.setattr(memory, "MIXTURES", memory.MIXTURES[:1])
+    monkeypatch.setattr(memory, "pass_through", hold_more)
+    report = memory.run(SMALL)
+
+    assert report.faults == ["115 KB each: 1000 MiB were held, more than the window of 64 MiB and one object"]
 
 
 def test_get_cost_measures_every_layer() -> None:

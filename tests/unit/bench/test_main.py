@@ -58,3 +58,28 @@ def test_every_case_can_be_loaded(name: str) -> None:
 def test_scale_shrinks_and_leaves_something() -> None:
     assert Settings(scale=0.5).count(1000) == 500
     assert Settings(scale=0.001).count(1000) == 64
+
+
+def test_what_must_not_be_ends_with_status_1_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: Settings) -> Report:
+        return Report(case="soak", title="t", columns=("a",), rows=[("x",)], faults=["2 samples were lost"])
+
+    monkeypatch.setattr(bench_main, "load_case", lambda _: run)
+
+    assert bench_main.main(["soak", "--results", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "soak: 2 samples were lost\n"
+
+
+def test_what_takes_too_long_is_run_only_where_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+
+    def load(name: str) -> Callable[[Settings], Report]:
+        loaded.append(name)
+        return run_nothing
+
+    monkeypatch.setattr(bench_main, "load_case", load)
+    bench_main.main(["--results", str(tmp_path)])
+
+    assert loaded == [name for name in CASES if name != "soak"]

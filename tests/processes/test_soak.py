@@ -1,0 +1,18 @@
+"""A short soak: epoch after epoch over a server that fails, with nothing lost and nothing that grows."""
+
+from __future__ import annotations
+
+from bench.cases.soak import faults_of, soak_server
+
+# `python -m bench soak` takes half an hour.
+SECONDS = 20.0
+
+
+def test_nothing_is_lost_and_nothing_grows() -> None:
+    result = soak_server(SECONDS, objects=800, sample_s=0.2)
+
+    assert faults_of(result) == []
+    # It was under way, the weather was bad, and somebody looked.
+    assert result["epochs"] >= 3
+    assert result["retries"] > 20
+    assert len(result["rss"]) > 20
