@@ -50,6 +50,12 @@ _LATE_TAILS = 4.0
 
 _LEAST_TICK_S, _MOST_TICK_S = 0.005, 0.1
 
+# What takes less is not worth a second GET: it is hardly longer than a busy process takes to look at an answer.
+_LEAST_HEDGE_S = 0.02
+
+# A look that comes so much too late finds all GETs old because this process did not run; their answers lie in sockets.
+_LAG_S = 0.05
+
 
 class StartTask(Protocol):
     """Starts a task in whose failure all others end, as `asyncio.TaskGroup.create_task`."""
@@ -64,6 +70,8 @@ class Hedging:
     Second GETs are `share` of all at most, over any time but for eight that may be saved up, and none where the latency
     of all rises at once. Whichever of the two has the head of its answer first is read; the other one is dropped. So no
     object is ever in memory twice.
+
+    A second GET that is refused or lost may be followed by another one, while the first still gives no sign.
 
     A GET that takes `late_s`, or four times the 99th percentile if that is longer, is given up as timed out; the next
     attempt has twice as long, and so on.
@@ -130,14 +138,21 @@ class Hedging:
             kind = self._classes[number] = _SizeClass(self._share, self._late_s, 4**number)
         kind.running[get.order] = get
         if self._timer is None:
-            self._timer = self._loop.call_later(kind.tick_s, self._look)
+            self._set_timer(kind.tick_s)
         return kind
 
-    def _look(self) -> None:
+    def _set_timer(self, tick_s: float) -> None:
+        looks_s = self._loop.time() + tick_s
+        self._timer = self._loop.call_at(looks_s, self._look, looks_s)
+
+    def _look(self, looks_s: float) -> None:
         self._timer = None
         if self._start is None:
             return
         now_s = self._loop.time()
+        if now_s - looks_s > _LAG_S:
+            self._set_timer(_LAG_S)
+            return
         oldest = self._next_order()
         is_urgent = self._is_waited_for()
         tick_s = math.inf
@@ -146,15 +161,15 @@ class Hedging:
                 continue
             tick_s = min(tick_s, kind.tick_s)
             for get in kind.overdue(now_s):
-                if get.age_s(now_s) >= kind.late_s * 2.0 ** (get.attempts - 1):
-                    get.give_up(now_s)
+                if get.age_s(now_s) >= kind.late_s * 2.0**get.given_up:
+                    get.give_up()
                 else:
                     self._hedge(get, kind, now_s)
             urgent = kind.running.get(oldest) if is_urgent else None
             if urgent is not None and urgent.age_s(now_s) >= kind.urgent_after_s:
                 self._hedge(urgent, kind, now_s)
         if tick_s < math.inf:
-            self._timer = self._loop.call_later(tick_s, self._look)
+            self._set_timer(tick_s)
 
     def _hedge(self, get: HedgedGet, kind: _SizeClass, now_s: float) -> None:
         is_paced = self.traffic is not None and self.traffic.pace.is_on
@@ -228,7 +243,7 @@ class _SizeClass:
         return found
 
     def learn(self, seconds: float, now_s: float) -> None:
-        """An attempt took so long, or was dropped after it."""
+        """An attempt took so long, or a second GET was faster then."""
         self._latencies.add(seconds)
         self._latest.add(seconds)
         if self._latencies.total % _LEAST_SEEN == 0:
@@ -245,8 +260,8 @@ class _SizeClass:
         ratio = median_s / self._usual_s
         self.is_brown_out = ratio > (_BROWN_OUT_OVER if self.is_brown_out else _BROWN_OUT)
         if self._share:
-            self.hedge_after_s = latencies.quantile(1.0 - self._share)
-            self.urgent_after_s = latencies.quantile(max(0.0, 1.0 - _URGENCY * self._share))
+            self.hedge_after_s = max(_LEAST_HEDGE_S, latencies.quantile(1.0 - self._share))
+            self.urgent_after_s = max(_LEAST_HEDGE_S, latencies.quantile(max(0.0, 1.0 - _URGENCY * self._share)))
             self.tick_s = min(_MOST_TICK_S, max(_LEAST_TICK_S, self.urgent_after_s / 8))
 
 
@@ -265,7 +280,7 @@ class HedgedGet(Getting):
     Attributes:
         order: place in the consumer's sequence.
         size_bytes: of the object, known or expected.
-        attempts: attempts begun.
+        given_up: attempts that were too slow.
         begun_s: when the latest of them was, on the loop's clock.
         started_s: when that GET of it was begun that is now waited for.
         took_s: how long the server took for the last attempt.
@@ -283,8 +298,8 @@ class HedgedGet(Getting):
         "_state",
         "_task",
         "_was_hedged",
-        "attempts",
         "begun_s",
+        "given_up",
         "order",
         "size_bytes",
         "started_s",
@@ -301,13 +316,13 @@ class HedgedGet(Getting):
         self._hedging = hedging
         self.order = order
         self.size_bytes = size_bytes
-        self.attempts = 0
+        self.given_up = 0
         self._second: asyncio.Task[Buffer | FetchError] | None = None
         self._first_end: asyncio.Future[None] | None = None
 
     @property
     def may_hedge(self) -> bool:
-        """Whether a second GET could be of use now: one per attempt, and none for who is about to be cancelled."""
+        """Whether a second GET could be of use now: one at a time, and none for who is about to be cancelled."""
         return (
             self._state is _State.FIRST
             and not self._was_hedged
@@ -357,7 +372,6 @@ class HedgedGet(Getting):
         self._has_head = self._was_hedged = False
         self._first_end = None
         self._rested_before_s = self.rested_s
-        self.attempts += 1
         self.begun_s = self.started_s = loop.time()
         kind = self._kind = self._hedging.enter(self)
         try:
@@ -407,12 +421,17 @@ class HedgedGet(Getting):
         try:
             return await self._store.get(self.uri, admit=_SecondAdmit(self))
         except FetchError as error:
+            is_current = self._second is asyncio.current_task()
+            if is_current and self._state is _State.FIRST and is_retryable(error):
+                self._second = None
+                self._was_hedged = False
             return error
 
-    def give_up(self, now_s: float) -> None:
+    def give_up(self) -> None:
         """End this attempt: it fails with FetchTimeout."""
         if self._state in (_State.FIRST, _State.SECOND):
-            self._kind.learn(self.age_s(now_s), now_s)
+            # It teaches nothing: a tail of our own patience would be waited for four times as long, and so on.
+            self.given_up += 1
             self._state = _State.LATE
             self._task.cancel()
 

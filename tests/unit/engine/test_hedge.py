@@ -12,7 +12,7 @@ import pytest
 
 from asyncio_loader.engine.agenda import Agenda, Job
 from asyncio_loader.engine.prefetch import Delivery, Prefetcher
-from asyncio_loader.errors import ConnectionLost, FetchError, ObjectNotFound
+from asyncio_loader.errors import ConnectionLost, FetchError, ObjectNotFound, Throttled
 from asyncio_loader.options import FetchOptions, RetryPolicy
 from asyncio_loader.records import Buffer, Failed, Fetched, ObjectRef, Slot
 from asyncio_loader.stats import Counters
@@ -284,6 +284,19 @@ async def test_a_failure_of_the_second_leaves_the_first_alone() -> None:
 
 
 @in_virtual_time
+async def test_a_second_get_that_is_refused_is_followed_by_another() -> None:
+    """Where a fifth of the GETs is refused, every fifth of the second ones is, too, and the first still hangs."""
+    store = SlowStore(lambda number, turn: USUAL_S if number != 500 else (50.0, 0.01, 0.01, 0.02)[turn])
+    store.errors[500, 1] = Throttled("slow down")
+    store.errors[500, 2] = ConnectionLost("reset")
+    run = await Run(store, 800).run()
+
+    assert run.data[500] == b"500.3"
+    assert run.times[500] - store.begun_s[500, 0] < 0.3
+    assert run.counters.retries == 0
+
+
+@in_virtual_time
 async def test_a_failure_of_both_is_tried_again() -> None:
     store = SlowStore(lambda number, turn: USUAL_S if number != 500 else (0.1, 0.1, 0.02)[turn])
     store.errors[500, 0] = ConnectionLost("reset")
@@ -305,6 +318,28 @@ async def test_a_hopeless_get_is_given_up_after_2_s_then_4_then_8() -> None:
     gaps = [later - earlier for earlier, later in itertools.pairwise(begun)]
     assert gaps == [pytest.approx(expected, abs=0.15) for expected in (2.0, 4.0, 8.0)]
     assert run.counters.retries == 3
+
+
+@in_virtual_time
+async def test_what_was_refused_before_does_not_make_it_more_patient() -> None:
+    store = SlowStore(lambda number, turn: 100.0 if (number, turn) == (5, 2) else USUAL_S)
+    store.errors[5, 0] = store.errors[5, 1] = Throttled("slow down")
+    run = await Run(store, 40, hedge=0.0, retry=RetryPolicy(backoff_initial_s=0.0)).run()
+
+    assert run.data[5] == b"5.3"
+    assert store.begun_s[5, 3] - store.begun_s[5, 2] == pytest.approx(2.0, abs=0.15)
+
+
+@in_virtual_time
+async def test_patience_does_not_grow_by_its_own_length() -> None:
+    """2 % hang: were the 2 s after which they are given up a latency like others, the tail would be 2 s long."""
+    hanging = range(0, 3000, 50)
+    store = SlowStore(lambda number, turn: 1000.0 if number in hanging and turn == 0 else USUAL_S)
+    run = await Run(store, 3000, hedge=0.0, retry=RetryPolicy(backoff_initial_s=0.0)).run()
+
+    assert run.counters.retries == len(hanging)
+    patience_s = [store.begun_s[number, 1] - store.begun_s[number, 0] for number in hanging]
+    assert max(patience_s) == pytest.approx(2.0, abs=0.15)
 
 
 @in_virtual_time
@@ -347,6 +382,30 @@ async def test_who_waits_for_room_is_not_slow() -> None:
 
     assert run.counters.retries == 0
     assert run.counters.hedges <= 8
+
+
+@in_virtual_time
+async def test_a_pause_of_this_process_makes_no_get_slow() -> None:
+    store = SlowStore(slow_at())
+    run = Run(store, 1600)
+    running = asyncio.create_task(run.prefetcher.run())
+    loop = asyncio.get_running_loop()
+    while len(run.times) < 800:
+        await asyncio.sleep(0.001)
+    for _ in range(10):
+        # As if the process had been stopped: the clock goes on, and nothing has been looked at.
+        loop._selector_of_time.now_s += 5.0  # type: ignore[attr-defined]
+        await asyncio.sleep(0.04)
+    await running
+
+    assert (run.counters.hedges, run.counters.retries) == (0, 0)
+
+
+@in_virtual_time
+async def test_what_is_quick_is_not_asked_for_twice() -> None:
+    run = await Run(SlowStore(slow_at(500, slow_s=0.015, usual_s=0.001)), 800).run()
+
+    assert run.counters.hedges == 0
 
 
 @in_virtual_time
