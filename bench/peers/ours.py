@@ -85,7 +85,7 @@ def fetch_options(task: GetTask) -> FetchOptions:
 
 def _pool_bytes(task: GetTask) -> int:
     """What a `Session` gives the store for the window of `fetch_options`."""
-    return fetch_options(task).window_bytes * 3 // 2
+    return fetch_options(task).window_bytes * 9 // 8
 
 
 def place_of(task: GetTask) -> S3Options:
