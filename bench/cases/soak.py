@@ -44,6 +44,9 @@ WEATHER = (
 # thousand that is kept does not, in half an hour.
 MOST_GROWTH_MIB = 20.0
 
+# Files and tasks that do not depend on concurrency.
+_OTHERS = 32
+
 
 def run(settings: Settings) -> Report:
     """Soak for `settings.minutes`, scaled; once, whatever `repeats` says."""
@@ -81,8 +84,10 @@ def run(settings: Settings) -> Report:
     )
 
 
-def soak_server(seconds: float, *, objects: int, sample_s: float, kept_bytes: int = 0) -> dict[str, Any]:
-    """Soak over a simulator of its own, in a process of its own; see `soak`."""
+def soak_server(
+    seconds: float, *, objects: int, sample_s: float, max_in_flight: int | None = None, kept_bytes: int = 0
+) -> dict[str, Any]:
+    """Soak over a simulator of its own, in a process of its own; see `soak`. `max_in_flight`: None as in a dataset."""
     with S3Simulator(_objects(objects), median_s=MEDIAN_S, p99_s=P99_S, faults=WEATHER) as simulator:
         result: dict[str, Any] = call_in_fresh_process(
             f"{__name__}:soak",
@@ -91,15 +96,18 @@ def soak_server(seconds: float, *, objects: int, sample_s: float, kept_bytes: in
             seconds=seconds,
             objects=objects,
             sample_s=sample_s,
+            max_in_flight=max_in_flight,
             kept_bytes=kept_bytes,
             endpoint_url=simulator.endpoint_url,
         )
     return result
 
 
-def soak(seconds: float, objects: int, sample_s: float, kept_bytes: int, endpoint_url: str) -> dict[str, Any]:
+def soak(
+    seconds: float, objects: int, sample_s: float, max_in_flight: int | None, kept_bytes: int, endpoint_url: str
+) -> dict[str, Any]:
     """Whole epochs until the time is over. Keeps `kept_bytes` of each sample for ever, to see that it is noticed."""
-    from asyncio_loader import AsyncIterableDataset, Loader, S3Options
+    from asyncio_loader import AsyncIterableDataset, FetchOptions, Loader, S3Options
 
     # It says what it tries again, once an epoch for each kind of failure.
     logging.getLogger("asyncio_loader").setLevel(logging.ERROR)
@@ -115,6 +123,7 @@ def soak(seconds: float, objects: int, sample_s: float, kept_bytes: int, endpoin
         transform=check,
         shuffle=True,
         storage=S3Options(endpoint_url=endpoint_url, region_name="us-east-1"),
+        options=FetchOptions(max_in_flight=max_in_flight),
     )
     found = {"epochs": 0, "samples": 0, "lost": 0, "doubled": 0, "wrong": 0}
     started_s = time.monotonic()
@@ -131,6 +140,7 @@ def soak(seconds: float, objects: int, sample_s: float, kept_bytes: int, endpoin
     return {
         **found,
         "credits": window.held_items,
+        "most_in_flight": dataset.options.most_in_flight,
         "gets": stats.gets,
         "retries": stats.retries,
         "hedges": stats.hedges,
@@ -168,11 +178,17 @@ def faults_of(result: dict[str, Any]) -> list[str]:
     if growth_mib > MOST_GROWTH_MIB:
         faults.append(f"resident memory grew by {growth_mib:.0f} MiB in the second half of {time_s[-1]:.0f} s")
     half = len(time_s) // 2
-    for name in ("threads", "files", "tasks"):
-        before, after = max(result[name][:half]), median(result[name][half:])
-        # Connections and GETs come and go with the weather.
-        if after > before + (0 if name == "threads" else 16):
-            faults.append(f"{name} grew from at most {before} to {after:.0f} in the second half")
+    before, after = max(result["threads"][:half]), median(result["threads"][half:])
+    if after > before:
+        faults.append(f"threads grew from at most {before} to {after:.0f} in the second half")
+    # As many as the level of concurrency asks for, which changes: a GET has two tasks and a connection, a second GET
+    # for the same object as many again.
+    allowed = 2 * result["most_in_flight"] + _OTHERS
+    faults += [
+        f"there were {max(result[name])} {name}, and {allowed} at most are wanted"
+        for name in ("files", "tasks")
+        if max(result[name]) > allowed
+    ]
     return faults
 
 

@@ -13,6 +13,7 @@ def make_result(**changes: Any) -> dict[str, Any]:
     count = 100
     result = {
         **dict.fromkeys(("lost", "doubled", "wrong", "credits"), 0),
+        "most_in_flight": 64,
         "time_s": [float(n) for n in range(count)],
         # What a start takes is no growth.
         "rss": [(n if n < 50 else 50) * 100 * MIB for n in range(count)],
@@ -41,8 +42,8 @@ def test_a_result_without_faults_has_none() -> None:
         ({"credits": 4}, "4 credits are not back at the end"),
         ({"rss": [n * MIB for n in range(100)]}, "resident memory grew by 50 MiB in the second half of 99 s"),
         ({"threads": [8] * 50 + [9] * 50}, "threads grew from at most 8 to 9 in the second half"),
-        ({"files": list(range(100))}, "files grew from at most 49 to 74 in the second half"),
-        ({"tasks": list(range(100))}, "tasks grew from at most 49 to 74 in the second half"),
+        ({"files": list(range(100, 200))}, "there were 199 files, and 160 at most are wanted"),
+        ({"tasks": list(range(100, 200))}, "there were 199 tasks, and 160 at most are wanted"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
