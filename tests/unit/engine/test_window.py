@@ -127,6 +127,22 @@ async def test_releasing_twice_gives_back_once() -> None:
     assert window.held_items == 0
 
 
+async def test_closing_takes_back_every_credit_and_grants_no_further_one() -> None:
+    window = Window(limit_bytes=100, limit_items=10)
+    credit = await window.reserve(0, 90)
+    waiting = asyncio.create_task(window.reserve(1, 50))
+    await turn()
+
+    window.close()
+    await turn()
+    assert (window.held_bytes, window.held_items, waiting.done()) == (0, 0, False)
+
+    credit.release()
+    waiting.cancel()
+    await turn()
+    assert (window.held_bytes, window.held_items, waiting.cancelled()) == (0, 0, True)
+
+
 async def test_cancelling_a_waiting_reservation_leaves_the_window_as_it_was() -> None:
     window = Window(limit_bytes=100, limit_items=10)
     await window.reserve(0, 90)
