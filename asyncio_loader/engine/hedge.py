@@ -30,6 +30,11 @@ _URGENCY = 2.5
 # Second GETs that may be saved up, so that a burst of slow ones meets a few at once and the average holds.
 _SAVED = 8.0
 
+# The object that the consumer waits for is stuck after so many times of what 98 in 100 take. It then gets a second GET
+# even if none are saved up, for nothing is while nothing else can come; but not more than four a second.
+_STUCK_TAILS = 2.0
+_STUCK_EVERY_S = 0.25
+
 # The median of the latest GETs against the usual one: above, everything is slow and a second GET would be, too, and it
 # would add to what makes the server slow. Below the lower one that is over.
 _BROWN_OUT = 2.0
@@ -68,8 +73,8 @@ class Hedging:
 
     A GET slower than all but `share` of them gets a second one; the object that the consumer waits for does so sooner.
     Second GETs are `share` of all at most, over any time but for eight that may be saved up, and none where the latency
-    of all rises at once. Whichever of the two has the head of its answer first is read; the other one is dropped. So no
-    object is ever in memory twice.
+    of all rises at once; but for the object that the consumer waits for, if it is stuck. Whichever of the two has the
+    head of its answer first is read; the other one is dropped. So no object is ever in memory twice.
 
     A second GET that is refused or lost may be followed by another one, while the first still gives no sign.
 
@@ -115,6 +120,7 @@ class Hedging:
         self._start: StartTask | None = None
         self._classes: dict[int, _SizeClass] = {}
         self._saved = 1.0
+        self._stuck_s = -math.inf
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self, start: StartTask) -> None:
@@ -167,22 +173,25 @@ class Hedging:
                     self._hedge(get, kind, now_s)
             urgent = kind.running.get(oldest) if is_urgent else None
             if urgent is not None and urgent.age_s(now_s) >= kind.urgent_after_s:
-                self._hedge(urgent, kind, now_s)
+                self._hedge(urgent, kind, now_s, is_stuck=urgent.age_s(now_s) >= kind.stuck_after_s)
         if tick_s < math.inf:
             self._set_timer(tick_s)
 
-    def _hedge(self, get: HedgedGet, kind: _SizeClass, now_s: float) -> None:
+    def _hedge(self, get: HedgedGet, kind: _SizeClass, now_s: float, *, is_stuck: bool = False) -> None:
         is_paced = self.traffic is not None and self.traffic.pace.is_on
+        may_ignore_share = is_stuck and now_s >= self._stuck_s + _STUCK_EVERY_S
         if (
-            self._saved < 1.0
-            or is_paced
-            or kind.is_brown_out
+            (self._saved < 1.0 and not may_ignore_share)
+            or ((is_paced or kind.is_brown_out) and not is_stuck)
             or get.age_s(now_s) < kind.urgent_after_s
             or not get.may_hedge
         ):
             return
         assert self._start is not None
-        self._saved -= 1.0
+        if self._saved >= 1.0:
+            self._saved -= 1.0
+        else:
+            self._stuck_s = now_s
         self._counters.count_hedge()
         get.hedge(self._start, now_s)
 
@@ -199,6 +208,7 @@ class _SizeClass:
         late_s: after so long a first attempt is given up.
         hedge_after_s: after so long it gets a second GET; never before there is enough to go by.
         urgent_after_s: likewise, if the consumer waits for it.
+        stuck_after_s: after so long there is something wrong with it.
         tick_s: how often to look.
         is_brown_out: all of them are slow.
     """
@@ -214,6 +224,7 @@ class _SizeClass:
         "is_brown_out",
         "late_s",
         "running",
+        "stuck_after_s",
         "tick_s",
         "urgent_after_s",
     )
@@ -223,7 +234,7 @@ class _SizeClass:
         self._share = share
         self._least_late_s = late_s + size_bytes / _LEAST_BYTES_PER_S if late_s else math.inf
         self.late_s = self._least_late_s
-        self.hedge_after_s = self.urgent_after_s = math.inf
+        self.hedge_after_s = self.urgent_after_s = self.stuck_after_s = math.inf
         self.tick_s = _MOST_TICK_S
         self.is_brown_out = False
         self._latencies = LatencyHistogram()
@@ -261,6 +272,7 @@ class _SizeClass:
         self.is_brown_out = ratio > (_BROWN_OUT_OVER if self.is_brown_out else _BROWN_OUT)
         if self._share:
             self.hedge_after_s = max(_LEAST_HEDGE_S, latencies.quantile(1.0 - self._share))
+            self.stuck_after_s = _STUCK_TAILS * self.hedge_after_s
             self.urgent_after_s = max(_LEAST_HEDGE_S, latencies.quantile(max(0.0, 1.0 - _URGENCY * self._share)))
             self.tick_s = min(_MOST_TICK_S, max(_LEAST_TICK_S, self.urgent_after_s / 8))
 

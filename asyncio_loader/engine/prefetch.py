@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -73,6 +74,7 @@ class Prefetcher:
         self._estimate = estimate or SizeEstimate()
         self._is_waited_for = is_waited_for
         self._retry_log = RetryLog()
+        self._retry = options.retry
         self._limit = self._workers = self._idle = 0
         self._is_over = False
         self.window = Window(options.window_bytes, options.window_items)
@@ -84,6 +86,10 @@ class Prefetcher:
         """
         options = self._options
         most = options.most_in_flight
+        if options.max_in_flight is None:
+            # Who was refused comes back soon and queues at the gate, which knows the pace, by the order of use.
+            pause_s = min(options.retry.throttle_backoff_max_s, options.retry.backoff_initial_s)
+            self._retry = dataclasses.replace(options.retry, throttle_backoff_max_s=pause_s)
         traffic = Traffic(most, self._is_bound) if options.max_in_flight is None else None
         self._limit = self._counters.level = most if traffic is None else traffic.level.limit
         hedging = Hedging(
@@ -167,7 +173,7 @@ class Prefetcher:
             data, attempts = await retry_calls(
                 getting.attempt,
                 job.ref.uri,
-                retry=self._options.retry,
+                retry=self._retry,
                 rested_s=getting.count_rest,
                 on_attempt=self._counters.count_get,
                 on_retry=self._retry_log,

@@ -33,6 +33,8 @@ _THROTTLED = 0.01
 _PACE_WINDOW_S = 0.25
 _PACE_LEAST = 20
 _PACE_LONGEST_S = 4.0
+# A longer time without any answer counts as this much.
+_IDLE_S = 0.1
 _PACE_BACK_OFF = 0.95
 # The rate after a refusal grows as CUBIC's window does (RFC 9438): quickly back to where it was refused, slowly beyond,
 # then faster and faster, so that a limit that has doubled is found within 5 s. Per second cubed, in shares of the rate.
@@ -53,6 +55,8 @@ _FIRST_HOLD_S, _MOST_HOLD_S = 30.0, 480.0
 # With fewer refusals than this the pace itself says what the limit is.
 _CLOSE = 0.3
 _LEAST_CUT = 0.5
+# How much of the best rate counts a window later.
+_PEAK_LASTS = 0.9
 # A pace that is not kept to this share is not raised.
 _ACHIEVED = 0.9
 # A pace that nobody has needed for so long is dropped.
@@ -71,10 +75,22 @@ class Ended(enum.Enum):
 class _Tally:
     """What has ended since the beginning of a period."""
 
-    __slots__ = ("begun_s", "bound", "ended", "latency_s", "refused", "strained", "well", "work_bytes")
+    __slots__ = (
+        "begun_s",
+        "bound",
+        "busy_s",
+        "ended",
+        "last_s",
+        "latency_s",
+        "refused",
+        "strained",
+        "well",
+        "work_bytes",
+    )
 
     def __init__(self, begun_s: float) -> None:
-        self.begun_s = begun_s
+        self.begun_s = self.last_s = begun_s
+        self.busy_s = 0.0
         self.ended = self.well = self.refused = self.strained = self.bound = self.work_bytes = 0
         self.latency_s = 0.0
 
@@ -259,11 +275,14 @@ class Pace:
 
     __slots__ = (
         "_base",
+        "_count",
+        "_counts_since_s",
         "_grows_since_s",
         "_hold_s",
         "_ignored",
         "_ignored_until_s",
         "_limit",
+        "_peak",
         "_settles_s",
         "_tally",
         "_trial",
@@ -277,6 +296,10 @@ class Pace:
         self.is_wanted = False
         self._tally: _Tally | None = None
         self._limit = self._base = math.inf
+        # GETs per second in the best of the latest windows without refusals.
+        self._peak = 0.0
+        self._count = 0
+        self._counts_since_s = 0.0
         # The share that was refused before backing off, and the rate.
         self._trial: tuple[float, float] | None = None
         self._grows_since_s = self._settles_s = self._unused_since_s = 0.0
@@ -293,15 +316,22 @@ class Pace:
         """A GET has ended, after so many seconds of the server's."""
         tally = self._tally
         if tally is None:
+            self._count += 1
+            if now_s - self._counts_since_s >= _PACE_WINDOW_S:
+                self._peak = max(self._count / (now_s - self._counts_since_s), _PEAK_LASTS * self._peak)
+                self._count, self._counts_since_s = 0, now_s
             if ended is not Ended.REFUSED:
                 return
             tally = self._tally = _Tally(now_s)
         if now_s < self._settles_s:
             # What was begun at the rate before.
-            tally.begun_s = now_s
+            tally.begun_s = tally.last_s = now_s
             return
         tally.add(ended, 0, latency_s, False)
-        elapsed_s = now_s - tally.begun_s
+        # Where all wait for one object nothing comes for a while, which says nothing about a rate.
+        tally.busy_s += min(now_s - tally.last_s, _IDLE_S)
+        tally.last_s = now_s
+        elapsed_s = tally.busy_s
         if elapsed_s >= _PACE_WINDOW_S and (tally.ended >= _PACE_LEAST or elapsed_s >= _PACE_LONGEST_S):
             self._tally = _Tally(now_s)
             self._step(tally, elapsed_s, now_s)
@@ -315,7 +345,8 @@ class Pace:
             self._ignored = min(self._ignored, refused)
         if tally.refused >= 2 and refused > max(_THROTTLED, 1.5 * self._ignored):
             if self._trial is None or refused > self._trial[0] / _SAME:
-                self._trial = refused, tally.ended / elapsed_s
+                rate = tally.ended / elapsed_s
+                self._trial = refused, rate if self.is_on else max(rate, self._peak)
             elif self.rate <= _JUDGED_AT * self._trial[1] and _SAME * self._trial[0] <= refused < _MOST_IGNORED:
                 self._ignore(refused, now_s)
                 return
@@ -337,7 +368,10 @@ class Pace:
         refused = tally.refused / tally.ended
         # A few refusals say by how much the pace was too fast. A count says less: this process may have paused.
         limit = tally.well / elapsed_s
-        if self.is_on:
+        if not self.is_on:
+            # Where all wait for one object, little comes for other reasons than a limit.
+            limit = max(limit, _LEAST_CUT * self._peak)
+        else:
             # Nor may a neighbour's burst take everything away; then the old rate is soon tried again.
             limit = (1.0 - refused) * self.rate if refused < _CLOSE else max(_LEAST_CUT * self.rate, limit)
         self._limit = max(_LEAST_RATE, self.rate if self.is_on and refused >= _CLOSE else limit)

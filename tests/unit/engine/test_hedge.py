@@ -206,6 +206,23 @@ async def test_what_the_consumer_waits_for_is_asked_for_sooner(
 
 
 @in_virtual_time
+async def test_a_stuck_object_gets_second_gets_even_if_none_are_saved_up() -> None:
+    """What the consumer waits for fills the window, so that no other GET comes which would save some up."""
+    store = SlowStore(lambda number, turn: 1000.0 if number == 500 and turn < 30 else USUAL_S)
+    for turn in range(1, 30):
+        store.errors[500, turn] = ConnectionLost("reset")
+    slow = store.delay
+    store.delay = lambda number, turn: USUAL_S if (number, turn) in store.errors else slow(number, turn)
+    run = await Run(store, 2000, window_items=64, retry=RetryPolicy(slow_attempt_s=0)).run()
+
+    assert run.data[500] == b"500.30"
+    begun_s = [store.begun_s[500, turn] for turn in range(10, 31)]
+    gaps_s = [later - sooner for sooner, later in itertools.pairwise(begun_s)]
+    # Four a second.
+    assert gaps_s == [pytest.approx(0.25, abs=0.05)] * 20
+
+
+@in_virtual_time
 async def test_nothing_is_asked_for_twice_before_there_is_something_to_go_by() -> None:
     store = SlowStore(slow_at(5))
     run = await Run(store, 60).run()

@@ -7,11 +7,12 @@ import pytest
 
 from asyncio_loader.engine.agenda import Agenda, Job
 from asyncio_loader.engine.prefetch import Delivery, Prefetcher
-from asyncio_loader.errors import ConfigError, ObjectNotFound, ServerFault
+from asyncio_loader.errors import ConfigError, ObjectNotFound, ServerFault, Throttled
 from asyncio_loader.options import FetchOptions, RetryPolicy
 from asyncio_loader.records import Buffer, Failed, Fetched, ObjectRef, Slot
 from asyncio_loader.stats import Counters
 from asyncio_loader.stores.base import Admit
+from asyncio_loader.testing.virtual_time import in_virtual_time
 
 Answer = Callable[[str], Awaitable[bytes]]
 
@@ -219,3 +220,20 @@ async def test_a_store_that_tells_no_sizes_is_held_to_the_window_afterwards() ->
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+@in_virtual_time
+async def test_who_was_refused_comes_back_soon_where_a_gate_keeps_the_pace() -> None:
+    begun_s: list[float] = []
+
+    async def refuse_six_times(uri: str) -> bytes:
+        begun_s.append(asyncio.get_running_loop().time())
+        if len(begun_s) <= 6:
+            raise Throttled("503")
+        return b"data"
+
+    retry = RetryPolicy(backoff_initial_s=0.1, throttle_backoff_max_s=5.0)
+    run = Run(AnsweringStore(refuse_six_times), jobs(1), retry=retry)
+    await run.prefetcher.run()
+    # By itself the sixth pause would be up to 3.2 s.
+    assert begun_s[-1] <= 0.6 + 0.1

@@ -264,6 +264,16 @@ def test_more_refusals_than_the_ignored_ones_are_heeded() -> None:
     assert pace.is_on
 
 
+def test_a_time_without_answers_says_nothing_about_the_rate() -> None:
+    pace = Pace()
+    now_s = feed_pace(pace, 0.0, 1.0, 1000.0, 0.0)
+    # Bursts of 100 at 1,000 per second, a second apart: all wait for one object in between.
+    while not pace.is_on:
+        now_s = feed_pace(pace, now_s, 0.1, 1000.0, 0.2) + 1.0
+
+    assert 400.0 < pace.rate < 1000.0
+
+
 def test_a_pace_that_nobody_needs_is_dropped() -> None:
     pace = Pace()
     now_s = refuse(pace, 0.0, 1000.0, 0.5)
