@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os.path
+import operator
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -12,7 +13,10 @@ from asyncio_loader.errors import ConfigError, LoaderError, TransformError
 from asyncio_loader.records import Sample
 from asyncio_loader.transforms.registry import TRANSFORMS, Transform
 
-__all__ = ["Compose", "MissingKeyError", "PipelineEntry", "rng_of"]
+__all__ = ["FUSE", "Compose", "MissingKeyError", "PipelineEntry", "apply", "rng_of"]
+
+FUSE = "ASYNCIO_LOADER_FUSE"
+"""Environment variable: 0 switches fusing off in every `Compose` that is not told by its argument, 1 is the default."""
 
 PipelineEntry: TypeAlias = Mapping[str, Any] | Transform
 """``dict(type=name or class, **arguments)``, or a callable that is ready."""
@@ -42,18 +46,42 @@ class Compose:
     The sample's generator ``rng`` is put before every transform, also one that a transform dropped with the rest of
     the old dict, and is gone from what is returned, as are bytes that no transform decoded (`img_bytes`).
 
+    `RandomFlip`, `Normalize` and `Pad` next to each other, or two of them with `Normalize`, run as one stage that
+    writes the image once (`asyncio_loader.transforms.fused`) and gives the same values to the last bit. `stages` and
+    the repr show it.
+
     Args:
         transforms: entries of a config, or callables.
         place: what messages call the list.
+        fuse: run what can be fused so; False: one transform after the other. None: as the environment variable
+            ``ASYNCIO_LOADER_FUSE`` says, which also decides for pipelines inside of this one.
+
+    Attributes:
+        transforms: the transforms as they were given, one by one.
 
     Raises:
         ConfigError: an entry is neither, or names something unknown; the message tells which entry.
     """
 
-    def __init__(self, transforms: Iterable[PipelineEntry], *, place: str = "pipeline") -> None:
+    def __init__(
+        self, transforms: Iterable[PipelineEntry], *, place: str = "pipeline", fuse: bool | None = None
+    ) -> None:
         if isinstance(transforms, Mapping | str) or not isinstance(transforms, Iterable):
             raise ConfigError(f"{place} must be a list of transforms, not {transforms!r:.80}")
         self.transforms: list[Transform] = [_ready(entry, f"{place}[{i}]") for i, entry in enumerate(transforms)]
+        self._fuses = _should_fuse() if fuse is None else fuse
+        if not isinstance(self._fuses, bool):
+            raise ConfigError(f"fuse must be True, False or None, not {fuse!r:.80}")
+        self._compiled = self._compile()
+
+    @property
+    def stages(self) -> tuple[Transform, ...]:
+        """What runs: the transforms, those that are fused as one `Fused`."""
+        given, stages = self._compiled
+        # Hooks of training repositories change the list while they train.
+        if len(given) != len(self.transforms) or any(map(operator.is_not, given, self.transforms)):
+            given, stages = self._compiled = self._compile()
+        return stages
 
     def __call__(self, results: Sample) -> Sample | None:
         """Run the sample through. Takes `results` over: it is changed, and may be what is returned.
@@ -63,10 +91,10 @@ class Compose:
             TransformError: a transform raised anything else, which is its cause; names the transform and the image.
         """
         rng = results.get("rng")
-        for transform in self.transforms:
+        for transform in self.stages:
             if rng is not None:
                 results["rng"] = rng
-            outcome = _apply(transform, results)
+            outcome = apply(transform, results)
             if outcome is None:
                 return None
             results = outcome
@@ -77,6 +105,20 @@ class Compose:
     def __repr__(self) -> str:
         lines = [f"    {line}" for transform in self.transforms for line in repr(transform).splitlines()]
         return "\n".join(["Compose(", *lines, ")"])
+
+    def _compile(self) -> tuple[tuple[Transform, ...], tuple[Transform, ...]]:
+        # Imported here, because the transforms that it knows import this module.
+        from asyncio_loader.transforms.fused import fuse
+
+        given = tuple(self.transforms)
+        return given, fuse(given) if self._fuses else given
+
+
+def _should_fuse() -> bool:
+    value = os.environ.get(FUSE, "1").strip()
+    if value not in ("0", "1"):
+        raise ConfigError(f"{FUSE} must be 0 or 1, not {value!r:.80}")
+    return value == "1"
 
 
 def _ready(entry: PipelineEntry, place: str) -> Transform:
@@ -92,7 +134,13 @@ def _ready(entry: PipelineEntry, place: str) -> Transform:
     return ready
 
 
-def _apply(transform: Transform, results: Sample) -> Sample | None:
+def apply(transform: Transform, results: Sample) -> Sample | None:
+    """What the transform makes of the sample.
+
+    Raises:
+        LoaderError: as the transform raised it.
+        TransformError: the transform raised anything else, which is its cause; names the transform and the image.
+    """
     try:
         return transform(results)
     except LoaderError:

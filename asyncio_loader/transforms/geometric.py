@@ -26,9 +26,10 @@ from asyncio_loader.transforms.scaling import (
     scaled_size,
 )
 
-__all__ = ["Pad", "RandomFlip", "Resize"]
+__all__ = ["DIRECTIONS", "Pad", "RandomFlip", "Resize"]
 
-_DIRECTIONS = ("horizontal", "vertical", "diagonal")
+DIRECTIONS = ("horizontal", "vertical", "diagonal")
+"""Where a flip may go; the last is both at once."""
 
 
 @TRANSFORMS.register
@@ -170,8 +171,8 @@ class RandomFlip:
     def __post_init__(self) -> None:
         self._directions = [self.direction] if isinstance(self.direction, str) else list(self.direction)
         for direction in self._directions:
-            if direction not in _DIRECTIONS:
-                raise ConfigError(f"direction must be one of {', '.join(_DIRECTIONS)}, not {direction!r:.80}")
+            if direction not in DIRECTIONS:
+                raise ConfigError(f"direction must be one of {', '.join(DIRECTIONS)}, not {direction!r:.80}")
         self._ratios = None if self.flip_ratio is None else self._as_ratios(self.flip_ratio)
 
     def _as_ratios(self, flip_ratio: Any) -> list[float]:
@@ -271,30 +272,32 @@ class Pad:
             self.pad_val = {"img": self.pad_val, "masks": self.pad_val, "seg": 255}
         if not isinstance(self.pad_val, Mapping):
             raise ConfigError(f"pad_val must be a number or a dict of img, masks and seg, not {self.pad_val!r:.80}")
-        self._values: Mapping[str, Any] = {**_pad_values(), **self.pad_val}
+        self.values: Mapping[str, Any] = {**_pad_values(), **self.pad_val}
 
     def __call__(self, results: Sample) -> Sample:
         """Pad the sample."""
         for name in results.get("img_fields", ["img"]):
-            fixed_size = self._fixed_size(results[name])
-            img = pad_image(results[name], fixed_size or self._multiple_of(results[name]), self._values["img"])
+            fixed_size = self.fixed_size(results[name])
+            img = pad_image(results[name], fixed_size or self.multiple_of(results[name]), self.values["img"])
             results[name] = img
             results["pad_shape"] = img.shape
             results["pad_fixed_size"] = fixed_size
             results["pad_size_divisor"] = self.size_divisor
         shape = results["pad_shape"][:2]
         for name in results.get("mask_fields", []):
-            results[name] = results[name].pad(shape, pad_val=self._values["masks"])
+            results[name] = results[name].pad(shape, pad_val=self.values["masks"])
         for name in results.get("seg_fields", []):
-            results[name] = pad_image(results[name], shape, self._values["seg"])
+            results[name] = pad_image(results[name], shape, self.values["seg"])
         return results
 
-    def _fixed_size(self, image: npt.NDArray[Any]) -> tuple[int, int] | None:
+    def fixed_size(self, image: npt.NDArray[Any]) -> tuple[int, int] | None:
+        """(height, width) to pad the image to; None: to multiples of `size_divisor`."""
         if self.pad_to_square:
             edge = max(image.shape[:2])
             return edge, edge
         return None if self.size is None else (self.size[0], self.size[1])
 
-    def _multiple_of(self, image: npt.NDArray[Any]) -> tuple[int, int]:
+    def multiple_of(self, image: npt.NDArray[Any]) -> tuple[int, int]:
+        """(height, width) of the image, rounded up to multiples of `size_divisor`."""
         divisor = self.size_divisor or 1
         return -(-image.shape[0] // divisor) * divisor, -(-image.shape[1] // divisor) * divisor

@@ -59,6 +59,12 @@ class Normalize:
     def __repr__(self) -> str:
         return f"Normalize(mean={self.mean.tolist()}, std={self.std.tolist()}, to_rgb={self.to_rgb})"
 
+    def write_planes(self, image: npt.NDArray[np.uint8], planes: npt.NDArray[np.float32]) -> None:
+        """The values of an image (h, w, c), plane by plane, into an array (c, h, w), be it a view of a larger one."""
+        before = cv2.split(image)
+        for plane, table, out in zip(before[::-1] if self.to_rgb else before, self._tables, planes, strict=True):
+            cv2.LUT(plane, table, out)
+
     def _normalize(self, image: Pixels) -> Pixels:
         channels = 1 if image.ndim == 2 else image.shape[2]
         if channels != len(self.mean):
@@ -68,11 +74,9 @@ class Normalize:
         ordered = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if self.to_rgb else image
         return self._shift_and_scale(ordered.astype(np.float32)).reshape(image.shape)
 
-    def _look_up(self, image: Pixels) -> Pixels:
-        before = cv2.split(image)
-        planes = np.empty((len(before), *image.shape[:2]), dtype=np.float32)
-        for plane, table, out in zip(before[::-1] if self.to_rgb else before, self._tables, planes, strict=True):
-            cv2.LUT(plane, table, out)
+    def _look_up(self, image: npt.NDArray[np.uint8]) -> Pixels:
+        planes = np.empty((image.shape[2], *image.shape[:2]), dtype=np.float32)
+        self.write_planes(image, planes)
         return planes.transpose(1, 2, 0)
 
     def _shift_and_scale(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

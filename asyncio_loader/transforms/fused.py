@@ -1,0 +1,176 @@
+"""Neighbours in a pipeline that are run as one: the image is written once, to where the batch takes it from.
+
+One by one, `RandomFlip`, `Normalize` and `Pad` write the image three times, twice of it in float32. In one, a flipped
+uint8 copy is taken apart into planes, and a table of 256 values per channel writes each plane into an array that has
+the padding already. That array is the (c, h, w) tensor which `DefaultFormatBundle` or `ImageToTensor` behind them
+makes without a copy. All is done by a dozen calls of OpenCV and numpy, the long ones of which release the GIL.
+
+Only the image takes this way. Boxes, masks, semantic maps and all notes in the sample are the plain transforms' work,
+which run on a sample that names no image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asyncio_loader.records import Sample
+from asyncio_loader.transforms.base import apply
+from asyncio_loader.transforms.decoding import Pixels
+from asyncio_loader.transforms.geometric import DIRECTIONS, Pad, RandomFlip
+from asyncio_loader.transforms.photometric import Normalize
+from asyncio_loader.transforms.registry import Transform
+from asyncio_loader.transforms.scaling import flip_image
+
+__all__ = ["Fused", "fuse"]
+
+_ORDER = (RandomFlip, Normalize, Pad)
+
+
+def fuse(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
+    """The same transforms, with neighbours that can be fused put into a `Fused`.
+
+    These are `Normalize` with a `RandomFlip` before it, a `Pad` behind it, or both. A subclass is left alone, since
+    nobody knows what it does, and so is a `Pad` whose sizes or values are not plain numbers.
+    """
+    stages: list[Transform] = []
+    rest = list(transforms)
+    while rest:
+        run = _run_at_start(rest)
+        is_worth_it = len(run) > 1 and any(type(transform) is Normalize for transform in run)
+        stages.append(Fused(run) if is_worth_it else rest[0])
+        del rest[: len(run) if is_worth_it else 1]
+    return tuple(stages)
+
+
+def _run_at_start(transforms: Sequence[Transform]) -> list[Transform]:
+    run: list[Transform] = []
+    for kind in _ORDER:
+        if len(run) < len(transforms) and _is_known(transforms[len(run)], kind):
+            run.append(transforms[len(run)])
+    return run
+
+
+def _is_known(transform: Transform, kind: type) -> bool:
+    if type(transform) is not kind:
+        return False
+    if not isinstance(transform, Pad):
+        return True
+    value = transform.values["img"]
+    numbers = list(value) if isinstance(value, list | tuple) else [value]
+    return all(isinstance(n, int | float) for n in numbers) and all(isinstance(n, int) for n in transform.size or ())
+
+
+class Fused:
+    """Transforms that are run as one on an image that is a uint8 array of two to four channels.
+
+    Any other sample goes through the plain transforms one by one: one with several images, with an image of floats
+    or of one channel, or with something that a plain transform would refuse. What is in the sample afterwards and what
+    is raised are the same on both ways. Threads may share it.
+
+    Attributes:
+        transforms: a `RandomFlip`, a `Normalize` and a `Pad`, in this order; one of the outer two may be missing.
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = tuple(transforms)
+        flip, normalize, pad = (next((t for t in transforms if type(t) is kind), None) for kind in _ORDER)
+        if not isinstance(normalize, Normalize):
+            raise TypeError(f"there is no Normalize in {transforms!r:.80}")
+        self._normalize = normalize
+        self._flip = flip if isinstance(flip, RandomFlip) else None
+        self._pad = pad if isinstance(pad, Pad) else None
+
+    def __call__(self, results: Sample) -> Sample | None:
+        """Run the sample through.
+
+        Raises:
+            LoaderError: as from the plain transforms, under their names.
+        """
+        if self._takes(results):
+            return self._run_fused(results)
+        outcome: Sample | None = results
+        for transform in self.transforms:
+            if outcome is None:
+                break
+            outcome = apply(transform, outcome)
+        return outcome
+
+    def __repr__(self) -> str:
+        lines = [f"    {line}" for transform in self.transforms for line in repr(transform).splitlines()]
+        return "\n".join(["Fused(", *lines, ")"])
+
+    def _takes(self, results: Sample) -> bool:
+        image = results.get("img")
+        return (
+            results.get("img_fields", ["img"]) == ["img"]
+            # Of a subclass nobody knows what an index or a copy of it gives.
+            and type(image) is np.ndarray
+            and image.dtype == np.uint8
+            and image.ndim == 3
+            and image.size > 0
+            and image.shape[2] == len(self._normalize.mean) > 1
+            and (self._flip is None or _has_known_direction(results))
+        )
+
+    def _run_fused(self, results: Sample) -> Sample:
+        image = results["img"]
+        fields = results.get("img_fields")
+        # So the plain transforms do all that is to be done but for the image.
+        results["img_fields"] = []
+        try:
+            planes = self._write(image, results)
+        finally:
+            if fields is None:
+                del results["img_fields"]
+            else:
+                results["img_fields"] = fields
+        # As Normalize lays it out: (h, w, c) for whoever looks, and a tensor without a copy.
+        results["img"] = planes.transpose(1, 2, 0)
+        return results
+
+    def _write(self, image: Pixels, results: Sample) -> npt.NDArray[np.float32]:
+        if self._flip is not None:
+            apply(self._flip, results)
+            if results["flip"]:
+                image = flip_image(image, results["flip_direction"])
+        apply(self._normalize, results)
+        height, width, channels = image.shape
+        if self._pad is None:
+            planes = np.empty((channels, height, width), dtype=np.float32)
+        else:
+            planes = _padded_planes(self._pad, image)
+            results["pad_shape"] = (*planes.shape[1:], channels)
+            results["pad_fixed_size"] = self._pad.fixed_size(image)
+            results["pad_size_divisor"] = self._pad.size_divisor
+            apply(self._pad, results)
+        self._normalize.write_planes(image, planes[:, :height, :width])
+        return planes
+
+
+def _has_known_direction(results: Sample) -> bool:
+    """Whether a flip that the sample asks for is one that there is; it is drawn where it asks for none."""
+    if "flip_direction" not in results:
+        # Set by hand without a direction, a flip is refused.
+        return not results.get("flip")
+    return ("flip" in results and not results["flip"]) or results["flip_direction"] in DIRECTIONS
+
+
+def _padded_planes(pad: Pad, image: Pixels) -> npt.NDArray[np.float32]:
+    """(c, h, w) of the padded size, with the padding in it; the part of the image is not filled."""
+    height, width, channels = image.shape
+    target = pad.fixed_size(image) or pad.multiple_of(image)
+    planes = np.empty((channels, max(target[0], height), max(target[1], width)), dtype=np.float32)
+    for plane, fill in zip(planes, _fills(pad.values["img"], channels), strict=True):
+        plane[height:] = fill
+        plane[:height, width:] = fill
+    return planes
+
+
+def _fills(value: Any, channels: int) -> list[float]:
+    """One number per channel; a single one means the first channel alone, see `pad_image`."""
+    given = list(value) if isinstance(value, list | tuple) else [value]
+    return [*given, *[0] * channels][:channels]
