@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from asyncio_loader.errors import LoaderError, ServerFault
-from asyncio_loader.options import RetryPolicy
+from asyncio_loader.options import RetryPolicy, Verify
 from asyncio_loader.stores.s3.address import Endpoint
 from asyncio_loader.stores.s3.connections import Http1Transport
 from asyncio_loader.stores.s3.exchange import Exchange
@@ -38,6 +38,8 @@ __all__ = ["CORPUS", "Fault", "run_cases"]
 CORPUS = Path(__file__).parents[1] / "data" / "http1"
 
 _ENDPOINT = Endpoint.parse("http://s3.test", "path", source="the fuzz target")
+# Objects are small.
+_POOL_BYTES = 1024 * 1024
 _TIMEOUTS = RetryPolicy()
 # Connecting, head, and the slowest body of 60 KB that is still taken, all with their limits; and what `admit` waits.
 _LONGEST_S = 200.0
@@ -97,6 +99,7 @@ class Case:
         self._is_patient = rng.random() < 0.3
         self._has_before = rng.random() < 0.5 or bool(greeting)
         self._is_cancelled = rng.random() < 0.02
+        self._verify: Verify = rng.choice(["auto", "never"])
 
     async def run(self) -> str:
         """The kind of outcome.
@@ -109,7 +112,7 @@ class Case:
         transport = Http1Transport("http://s3.test", "http", None, timeouts=_TIMEOUTS)
         transport._scratch = memoryview(bytearray(self._scratch_bytes))
         exchange = Exchange(_OneClient(transport), _ENDPOINT, "us-east-1", None, max_connections=4)  # type: ignore[arg-type]
-        reader = ObjectReader(exchange)
+        reader = ObjectReader(exchange, pool_bytes=_POOL_BYTES, verify=self._verify)
         if self._has_before:
             await self._get_honestly(reader, _BEFORE)
         started_s = loop.time()
