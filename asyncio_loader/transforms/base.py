@@ -103,7 +103,7 @@ class Compose:
         return results
 
     def __repr__(self) -> str:
-        lines = [f"    {line}" for transform in self.transforms for line in repr(transform).splitlines()]
+        lines = [f"    {line}" for stage in self.stages for line in repr(stage).splitlines()]
         return "\n".join(["Compose(", *lines, ")"])
 
     def _compile(self) -> tuple[tuple[Transform, ...], tuple[Transform, ...]]:
