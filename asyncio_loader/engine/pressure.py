@@ -80,6 +80,7 @@ class _Tally:
         "bound",
         "busy_s",
         "ended",
+        "is_paced",
         "last_s",
         "latency_s",
         "refused",
@@ -91,6 +92,7 @@ class _Tally:
     def __init__(self, begun_s: float) -> None:
         self.begun_s = self.last_s = begun_s
         self.busy_s = 0.0
+        self.is_paced = False
         self.ended = self.well = self.refused = self.strained = self.bound = self.work_bytes = 0
         self.latency_s = 0.0
 
@@ -150,7 +152,16 @@ class Level:
         self._ignored_strain = 0.0
         self._tally = _Tally(now_s)
 
-    def note(self, ended: Ended, size_bytes: int, latency_s: float, now_s: float, *, is_bound: bool) -> None:
+    def note(
+        self,
+        ended: Ended,
+        size_bytes: int,
+        latency_s: float,
+        now_s: float,
+        *,
+        is_bound: bool,
+        is_paced: bool = False,
+    ) -> None:
         """A GET has ended.
 
         Args:
@@ -159,6 +170,7 @@ class Level:
             latency_s: how long the server took.
             now_s: the time.
             is_bound: whether more would have been in flight if the level were higher.
+            is_paced: whether a pace held something back; goodput then says nothing about the level.
         """
         tally = self._tally
         if now_s < self._settles_s:
@@ -166,6 +178,7 @@ class Level:
             tally.begun_s = now_s
             return
         tally.add(ended, size_bytes, latency_s, is_bound)
+        tally.is_paced = tally.is_paced or is_paced
         if tally.ended < max(16, self.limit):
             return
         elapsed_s = now_s - tally.begun_s
@@ -180,7 +193,7 @@ class Level:
         mean_s = tally.latency_s / tally.ended
         before = self.limit
         if not self._heed_strain(tally, now_s):
-            if tally.bound < tally.ended / 2:
+            if tally.is_paced or tally.bound < tally.ended / 2:
                 self._rest()
             elif self._state is _Climb.START:
                 self._climb(goodput, now_s)
@@ -270,7 +283,7 @@ class Pace:
 
     Attributes:
         rate: GETs per second; infinite where there is no pace.
-        is_wanted: to be set by whoever waits for his turn: the pace holds something back.
+        is_wanted: to be set where the pace holds something back; for a time, then it must be set again.
     """
 
     __slots__ = (

@@ -59,9 +59,9 @@ class Traffic:
     def _note(self, ended: Ended, size_bytes: int, latency_s: float) -> None:
         now_s = self._loop.time()
         self.pace.note(ended, latency_s, now_s)
-        # While the pace is what holds it back, goodput says nothing about the level.
-        is_bound = not self.pace.is_on and self._is_bound()
-        self.level.note(ended, size_bytes, latency_s, now_s, is_bound=is_bound)
+        is_paced = self.pace.is_on and self.pace.is_wanted
+        is_bound = not is_paced and self._is_bound()
+        self.level.note(ended, size_bytes, latency_s, now_s, is_bound=is_bound, is_paced=is_paced)
 
 
 class Gate:
@@ -95,7 +95,6 @@ class Gate:
         """Wait until there is room and it is time; the least order is next. Cancelling it leaves all as it was."""
         if self.enter_now():
             return
-        self._pace.is_wanted = True
         self._count += 1
         future: asyncio.Future[None] = self._loop.create_future()
         heapq.heappush(self._waiting, (order, self._count, future))
@@ -149,10 +148,11 @@ class Gate:
 
     def _set_timer(self) -> None:
         # Room is told by `leave`, time by nobody.
+        if self._waiting and self.under_way < self._level.limit:
+            self._pace.is_wanted = True
         if self._waiting and self._timer is None:
             self._timer = self._loop.call_later(_TICK_S, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        self._pace.is_wanted = True
         self._let_in()

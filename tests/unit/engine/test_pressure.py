@@ -151,8 +151,8 @@ async def test_random_refusals_do_not_slow_it_down() -> None:
         return Server(latency_s=0.1, fails=lambda: Throttled("503") if draw.random() < 0.2 else None)
 
     # In order, 512 in flight wait for the one that is refused four times in a row, whatever the level does.
-    (fixed,) = await fetch(stormy(), seconds=3.0, max_in_flight=512)
-    (adaptive,) = await fetch(stormy(), seconds=3.0)
+    (fixed,) = await fetch(stormy(), seconds=5.0, max_in_flight=512)
+    (adaptive,) = await fetch(stormy(), seconds=5.0)
 
     assert adaptive.bytes_fetched >= 0.5 * fixed.bytes_fetched
 
