@@ -31,9 +31,9 @@ _URGENCY = 2.5
 _SAVED = 8.0
 
 # The object that the consumer waits for is stuck after so many times of what 98 in 100 take. It then gets a second GET
-# even if none are saved up, for nothing is while nothing else can come; but not more than four a second.
+# even if none are saved up, for nothing is while nothing else can come; but not more than ten a second.
 _STUCK_TAILS = 2.0
-_STUCK_EVERY_S = 0.25
+_STUCK_EVERY_S = 0.1
 
 # The median of the latest GETs against the usual one: above, everything is slow and a second GET would be, too, and it
 # would add to what makes the server slow. Below the lower one that is over.
@@ -183,7 +183,7 @@ class Hedging:
         if (
             (self._saved < 1.0 and not may_ignore_share)
             or ((is_paced or kind.is_brown_out) and not is_stuck)
-            or get.age_s(now_s) < kind.urgent_after_s
+            or get.quiet_s(now_s) < kind.urgent_after_s
             or not get.may_hedge
         ):
             return
@@ -302,6 +302,7 @@ class HedgedGet(Getting):
         "_cancelling",
         "_first_end",
         "_has_head",
+        "_head_s",
         "_hedging",
         "_kind",
         "_rested_before_s",
@@ -318,6 +319,7 @@ class HedgedGet(Getting):
         "took_s",
     )
 
+    _head_s: float
     _kind: _SizeClass
     _task: asyncio.Task[Any]
 
@@ -346,6 +348,10 @@ class HedgedGet(Getting):
     def age_s(self, now_s: float) -> float:
         """How long the server has been taking; 0 while it is we who keep it waiting."""
         return 0.0 if self.is_resting else now_s - self.started_s - (self.rested_s - self._rested_before_s)
+
+    def quiet_s(self, now_s: float) -> float:
+        """As `age_s`, but from the head of the answer on, if it has come: then it is the body that is slow."""
+        return min(self.age_s(now_s), now_s - self._head_s) if self._has_head else self.age_s(now_s)
 
     def attempt(self) -> Awaitable[Buffer]:
         """One GET, or two, when it is its turn."""
@@ -484,11 +490,15 @@ class HedgedGet(Getting):
     async def __call__(self, size_bytes: int) -> None:
         self._note_head()
         await super().__call__(size_bytes)
+        self._head_s = self._task.get_loop().time()
 
     def _note_head(self) -> None:
         self._has_head = True
+        self._head_s = self._task.get_loop().time()
         if self._state is _State.FIRST:
             self._drop_second()
+            # Its body may be slow, too.
+            self._was_hedged = False
 
     def _drop_second(self) -> None:
         second, self._second = self._second, None

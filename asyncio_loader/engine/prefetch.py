@@ -22,6 +22,9 @@ from asyncio_loader.stores.retry import RetryLog, retry_calls
 
 __all__ = ["Delivery", "Prefetcher"]
 
+# The longest pause after a refusal where a gate keeps the pace: enough to spread those that were refused together.
+_GATED_PAUSE_S = 0.025
+
 
 class Delivery(NamedTuple):
     """An outcome, and the credit that whoever consumes it gives back when its bytes are no longer needed."""
@@ -88,7 +91,7 @@ class Prefetcher:
         most = options.most_in_flight
         if options.max_in_flight is None:
             # Who was refused comes back soon and queues at the gate, which knows the pace, by the order of use.
-            pause_s = min(options.retry.throttle_backoff_max_s, options.retry.backoff_initial_s)
+            pause_s = min(options.retry.throttle_backoff_max_s, _GATED_PAUSE_S)
             self._retry = dataclasses.replace(options.retry, throttle_backoff_max_s=pause_s)
         traffic = Traffic(most, self._is_bound) if options.max_in_flight is None else None
         self._limit = self._counters.level = most if traffic is None else traffic.level.limit
