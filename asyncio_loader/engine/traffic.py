@@ -7,7 +7,8 @@ import heapq
 import math
 from collections.abc import Callable
 
-from asyncio_loader.engine.pressure import Ended, Level, Pace
+from asyncio_loader.engine.pace import Pace
+from asyncio_loader.engine.pressure import Ended, Level
 from asyncio_loader.errors import ConnectionLost, FetchError, FetchTimeout, Throttled
 
 __all__ = ["Gate", "Traffic"]

@@ -10,7 +10,7 @@ import pytest
 
 from asyncio_loader.engine.agenda import Agenda, Job
 from asyncio_loader.engine.prefetch import Prefetcher
-from asyncio_loader.engine.pressure import Ended, Level, Pace
+from asyncio_loader.engine.pressure import Ended, Level
 from asyncio_loader.errors import ConnectionLost, FetchError, Throttled
 from asyncio_loader.options import FetchOptions, RetryPolicy
 from asyncio_loader.records import Buffer, ObjectRef, Slot
@@ -212,77 +212,6 @@ async def test_a_server_that_drops_connections_gets_fewer_of_them() -> None:
 
     assert counters.bytes_fetched / SIZE / 15.0 > 0.5 * 100 / 0.2
     assert server.between(5.0, 15.0)[2] <= 130
-
-
-def feed_pace(pace: Pace, now_s: float, seconds: float, rate: float, refused: float) -> float:
-    draw = random.Random(now_s)
-    end_s = now_s + seconds
-    while now_s < end_s:
-        now_s += 1.0 / rate
-        pace.note(Ended.REFUSED if draw.random() < refused else Ended.WELL, 0.01, now_s)
-    return now_s
-
-
-def test_a_pace_begins_at_what_was_not_refused() -> None:
-    pace = Pace()
-    feed_pace(pace, 0.0, 1.0, 1000.0, 0.0)
-    assert not pace.is_on
-    feed_pace(pace, 1.0, 0.3, 1000.0, 0.5)
-
-    assert pace.rate == pytest.approx(475.0, rel=0.15)
-
-
-def refuse(pace: Pace, now_s: float, rate: float, refused: float) -> float:
-    """Until a pace has begun, or for 2 s."""
-    end_s = now_s + 2.0
-    while not pace.is_on and now_s < end_s:
-        now_s = feed_pace(pace, now_s, 0.01, rate, refused)
-    return now_s
-
-
-def test_a_pace_that_changes_nothing_is_dropped_and_tried_again_later() -> None:
-    pace = Pace()
-    now_s = refuse(pace, 0.0, 1000.0, 0.2)
-    assert pace.is_on
-    now_s = feed_pace(pace, now_s, 0.6, 760.0, 0.2)
-    assert not pace.is_on
-    now_s = refuse(pace, now_s, 1000.0, 0.2)
-    assert not pace.is_on
-    now_s = feed_pace(pace, now_s, 30.0, 100.0, 0.0)
-    refuse(pace, now_s, 1000.0, 0.2)
-
-    assert pace.is_on
-
-
-def test_more_refusals_than_the_ignored_ones_are_heeded() -> None:
-    pace = Pace()
-    now_s = refuse(pace, 0.0, 1000.0, 0.2)
-    now_s = feed_pace(pace, now_s, 0.6, 760.0, 0.2)
-    assert not pace.is_on
-    refuse(pace, now_s, 1000.0, 0.6)
-
-    assert pace.is_on
-
-
-def test_a_time_without_answers_says_nothing_about_the_rate() -> None:
-    pace = Pace()
-    now_s = feed_pace(pace, 0.0, 1.0, 1000.0, 0.0)
-    # Bursts of 100 at 1,000 per second, a second apart: all wait for one object in between.
-    while not pace.is_on:
-        now_s = feed_pace(pace, now_s, 0.1, 1000.0, 0.2) + 1.0
-
-    assert 400.0 < pace.rate < 1000.0
-
-
-def test_a_pace_that_nobody_needs_is_dropped() -> None:
-    pace = Pace()
-    now_s = refuse(pace, 0.0, 1000.0, 0.5)
-    rate = pace.rate
-    now_s = feed_pace(pace, now_s, 10.0, 100.0, 0.0)
-    assert pace.rate == rate
-    feed_pace(pace, now_s, 25.0, 100.0, 0.0)
-
-    assert not pace.is_on
 
 
 def test_a_level_keeps_to_its_ceiling() -> None:
