@@ -31,6 +31,8 @@ __all__ = [
 
 # Two or three seconds of the fast ones: all sections with five turns take some 35 minutes on two cores.
 IMAGES = 2400
+# Far away, how many GETs pay is found in some seconds, round trip by round trip, and then it is the steady rate.
+RTT_IMAGES = 4 * IMAGES
 FEWEST_IMAGES = 128
 BATCH = 16
 MEAN_BYTES = 115_000
@@ -87,10 +89,11 @@ def compare_rtt(options: Options) -> Iterator[Outcome]:
     peers = choose_far_loaders(options.only)
     with _jpegs() as directory:
         # All turns near, then all turns far: each simulator takes memory and a process.
-        near = _measure(NEAR, directory, peers, options)
-        far = _measure(FAR, directory, peers, options)
+        images = _count(options, RTT_IMAGES)
+        near = _measure(NEAR, directory, peers, options, images)
+        far = _measure(FAR, directory, peers, options, images)
     notes = [*(f"near: {line}" for line in failures(near)), *(f"far: {line}" for line in failures(far))]
-    title = f"{_amount(options)}; near: {NEAR}; far: {FAR}; median of {options.repeats}"
+    title = f"{_amount(options, images)}; near: {NEAR}; far: {FAR}; median of {options.repeats}"
     raw = {where: _runs(entries) for where, entries in (("near", near), ("far", far))}
     yield Outcome(
         report=Report(
@@ -155,10 +158,11 @@ def _row(entries: Mapping[str, Entry], name: str, entry: Entry) -> tuple[str, ..
 
 def _compare(case: str, weather: Weather, options: Options) -> Outcome:
     peers = choose_loaders(options.only)
+    images = _count(options)
     with _jpegs() as directory:
-        entries = _measure(weather, directory, peers, options)
+        entries = _measure(weather, directory, peers, options, images)
     notes = failures(entries)
-    title = f"{_amount(options)}; first byte: {weather}; server: S3Simulator; median of {options.repeats}"
+    title = f"{_amount(options, images)}; first byte: {weather}; server: S3Simulator; median of {options.repeats}"
     return Outcome(
         report=Report(
             case=case, title=title, columns=COLUMNS, rows=tabulate(entries), raw={**_runs(entries), "notes": notes}
@@ -170,9 +174,10 @@ def _compare(case: str, weather: Weather, options: Options) -> Outcome:
     )
 
 
-def _measure(weather: Weather, directory: str, peers: Sequence[Peer], options: Options) -> dict[str, Entry]:
+def _measure(
+    weather: Weather, directory: str, peers: Sequence[Peer], options: Options, images: int
+) -> dict[str, Entry]:
     bodies = [path.read_bytes() for path in sorted(Path(directory).iterdir())]
-    images = _count(options)
     objects = ((key_of(number), bodies[number % len(bodies)]) for number in range(images))
     with S3Simulator(objects, **asdict(weather)) as simulator:
         environ = {**simulator.environ, "AWS_REGION": simulator.environ["AWS_DEFAULT_REGION"]}
@@ -207,13 +212,13 @@ def _jpegs() -> Iterator[str]:
         yield name
 
 
-def _count(options: Options) -> int:
-    return max(FEWEST_IMAGES, round(IMAGES * options.scale))
+def _count(options: Options, images: int = IMAGES) -> int:
+    return max(FEWEST_IMAGES, round(images * options.scale))
 
 
-def _amount(options: Options) -> str:
+def _amount(options: Options, images: int) -> str:
     return (
-        f"{_count(options)} JPEGs of {MEAN_BYTES / 1000:g} KB, shuffled, decoded by {options.workers} threads or "
+        f"{images} JPEGs of {MEAN_BYTES / 1000:g} KB, shuffled, decoded by {options.workers} threads or "
         f"workers, batches of {BATCH} in order"
     )
 
