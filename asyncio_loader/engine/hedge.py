@@ -1,23 +1,19 @@
-"""Slow GETs: a second one where that is worth it, and the end of the first where it is hopeless."""
+"""Slow GETs: which of them gets a second one, and which is hopeless. The race of the two is in `race`."""
 
 from __future__ import annotations
 
 import asyncio
-import enum
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from asyncio_loader.engine.fetch import Getting
 from asyncio_loader.engine.latency import LatencyHistogram
-from asyncio_loader.engine.traffic import Gate, Traffic
-from asyncio_loader.errors import FetchError, FetchTimeout
+from asyncio_loader.engine.traffic import Traffic
+from asyncio_loader.errors import FetchError
 from asyncio_loader.records import Buffer
 from asyncio_loader.stats import Counters
-from asyncio_loader.stores.backoff import is_retryable
-from asyncio_loader.stores.base import Admit, ObjectStore
 
-__all__ = ["HedgedGet", "Hedging", "StartTask"]
+__all__ = ["Hedging", "SizeClass", "StartTask", "Watched"]
 
 MIB = 1024 * 1024
 
@@ -43,9 +39,6 @@ _BROWN_OUT_OVER = 1.5
 # What is slow for so long that the usual median doubles in this time is the new usual.
 _USUAL_DOUBLES_S = 60.0
 
-# A body of which more than this is under way is not given up for a second GET; it is not the first byte that is late.
-_SMALL_BYTES = MIB
-
 # A body slower than this, beside the patience for its first byte, is hopeless.
 _LEAST_BYTES_PER_S = MIB
 
@@ -68,6 +61,40 @@ class StartTask(Protocol):
     def __call__(self, coro: Coroutine[Any, Any, Buffer | FetchError], /) -> asyncio.Task[Buffer | FetchError]: ...
 
 
+class Watched(Protocol):
+    """What a `Hedging` has to know of a GET under way, and can do to it.
+
+    Attributes:
+        order: place in the consumer's sequence.
+        size_bytes: of the object, known or expected.
+        given_up: attempts before this one that were too slow.
+        begun_s: when this attempt was begun, on the loop's clock.
+    """
+
+    order: int
+    size_bytes: int
+    given_up: int
+    begun_s: float
+
+    def age_s(self, now_s: float) -> float:
+        """How long the server has been taking."""
+
+    def quiet_s(self, now_s: float) -> float:
+        """How long there has been no sign of an answer."""
+
+    def may_hedge(self, now_s: float, patience_s: float = math.inf) -> bool:
+        """Whether a second GET could be of use; where there is one, whether that has taken longer than `patience_s`."""
+
+    def hedge(self, start: StartTask, now_s: float) -> None:
+        """Begin a second GET, in place of the one that there may be."""
+
+    def is_second_stuck(self, now_s: float, patience_s: float) -> bool:
+        """Whether all hangs on a second GET, and that has given no sign for so long."""
+
+    def give_up(self) -> None:
+        """End the attempt as timed out."""
+
+
 class Hedging:
     """Watches the GETs under way, by what GETs of their size took lately.
 
@@ -76,7 +103,9 @@ class Hedging:
     of all rises at once; but for the object that the consumer waits for, if it is stuck. Whichever of the two has the
     head of its answer first is read; the other one is dropped. So no object is ever in memory twice.
 
-    A second GET that is refused or lost may be followed by another one, while the first still gives no sign.
+    A second GET that is refused or lost may be followed by another one, while the first still gives no sign; that of
+    the object that the consumer waits for is replaced if it is as slow. Where the first is gone and the second hangs,
+    there is another attempt.
 
     A GET that takes `late_s`, or four times the 99th percentile if that is longer, is given up as timed out; the next
     attempt has twice as long, and so on.
@@ -118,7 +147,7 @@ class Hedging:
         self._is_waited_for = is_waited_for
         self._loop = asyncio.get_running_loop()
         self._start: StartTask | None = None
-        self._classes: dict[int, _SizeClass] = {}
+        self._classes: dict[int, SizeClass] = {}
         self._saved = 1.0
         self._stuck_s = -math.inf
         self._timer: asyncio.TimerHandle | None = None
@@ -134,14 +163,14 @@ class Hedging:
             self._timer.cancel()
             self._timer = None
 
-    def enter(self, get: HedgedGet) -> _SizeClass:
+    def enter(self, get: Watched) -> SizeClass:
         """An attempt begins; its class."""
         self._saved = min(_SAVED, self._saved + self._share)
         # Steps of four; what is below 16 KiB takes the same time.
         number = max(14, get.size_bytes.bit_length()) // 2
         kind = self._classes.get(number)
         if kind is None:
-            kind = self._classes[number] = _SizeClass(self._share, self._late_s, 4**number)
+            kind = self._classes[number] = SizeClass(self._share, self._late_s, 4**number)
         kind.running[get.order] = get
         if self._timer is None:
             self._set_timer(kind.tick_s)
@@ -171,20 +200,29 @@ class Hedging:
                     get.give_up()
                 else:
                     self._hedge(get, kind, now_s)
-            urgent = kind.running.get(oldest) if is_urgent else None
-            if urgent is not None and urgent.age_s(now_s) >= kind.urgent_after_s:
-                self._hedge(urgent, kind, now_s, is_stuck=urgent.age_s(now_s) >= kind.stuck_after_s)
+            if is_urgent and (urgent := kind.running.get(oldest)) is not None:
+                self._help(urgent, kind, now_s)
         if tick_s < math.inf:
             self._set_timer(tick_s)
 
-    def _hedge(self, get: HedgedGet, kind: _SizeClass, now_s: float, *, is_stuck: bool = False) -> None:
+    def _help(self, urgent: Watched, kind: SizeClass, now_s: float) -> None:
+        """All wait for this one."""
+        age_s = urgent.age_s(now_s)
+        if age_s < kind.urgent_after_s:
+            return
+        if urgent.is_second_stuck(now_s, kind.stuck_after_s) and not kind.is_brown_out:
+            urgent.give_up()
+        else:
+            self._hedge(urgent, kind, now_s, is_stuck=age_s >= kind.stuck_after_s)
+
+    def _hedge(self, get: Watched, kind: SizeClass, now_s: float, *, is_stuck: bool = False) -> None:
         is_paced = self.traffic is not None and self.traffic.pace.is_on
         may_ignore_share = is_stuck and now_s >= self._stuck_s + _STUCK_EVERY_S
         if (
             (self._saved < 1.0 and not may_ignore_share)
             or ((is_paced or kind.is_brown_out) and not is_stuck)
             or get.quiet_s(now_s) < kind.urgent_after_s
-            or not get.may_hedge
+            or not get.may_hedge(now_s, kind.stuck_after_s if is_stuck else math.inf)
         ):
             return
         assert self._start is not None
@@ -200,8 +238,8 @@ class Hedging:
         self._counters.hedges_won += 1
 
 
-class _SizeClass:
-    """GETs of about the same size.
+class SizeClass:
+    """GETs of about the same size, and what they took lately.
 
     Attributes:
         running: attempts under way, by their order, the oldest first.
@@ -230,7 +268,7 @@ class _SizeClass:
     )
 
     def __init__(self, share: float, late_s: float, size_bytes: int) -> None:
-        self.running: dict[int, HedgedGet] = {}
+        self.running: dict[int, Watched] = {}
         self._share = share
         self._least_late_s = late_s + size_bytes / _LEAST_BYTES_PER_S if late_s else math.inf
         self.late_s = self._least_late_s
@@ -242,7 +280,7 @@ class _SizeClass:
         self._latest_s = 0.0
         self._usual_s = math.inf
 
-    def overdue(self, now_s: float) -> list[HedgedGet]:
+    def overdue(self, now_s: float) -> list[Watched]:
         """Those that have taken longer than `hedge_after_s` or `late_s`, and are not about to end."""
         found = []
         limit_s = min(self.hedge_after_s, self.late_s)
@@ -275,253 +313,3 @@ class _SizeClass:
             self.stuck_after_s = _STUCK_TAILS * self.hedge_after_s
             self.urgent_after_s = max(_LEAST_HEDGE_S, latencies.quantile(max(0.0, 1.0 - _URGENCY * self._share)))
             self.tick_s = min(_MOST_TICK_S, max(_LEAST_TICK_S, self.urgent_after_s / 8))
-
-
-class _State(enum.Enum):
-    FIRST = enum.auto()  # the first GET runs
-    LOST = enum.auto()  # it has been cancelled, since the second has the head of an answer
-    SECOND = enum.auto()  # the second one alone runs
-    LATE = enum.auto()  # given up
-
-
-class HedgedGet(Getting):
-    """One object's GETs, watched by a `Hedging`.
-
-    `attempt` runs in one task at a time. Cancelling that cancels both GETs.
-
-    Attributes:
-        order: place in the consumer's sequence.
-        size_bytes: of the object, known or expected.
-        given_up: attempts that were too slow.
-        begun_s: when the latest of them was, on the loop's clock.
-        started_s: when that GET of it was begun that is now waited for.
-        took_s: how long the server took for the last attempt.
-    """
-
-    __slots__ = (
-        "_cancelling",
-        "_first_end",
-        "_has_head",
-        "_head_s",
-        "_hedging",
-        "_kind",
-        "_rested_before_s",
-        "_second",
-        "_second_since_s",
-        "_state",
-        "_task",
-        "_was_hedged",
-        "begun_s",
-        "given_up",
-        "order",
-        "size_bytes",
-        "started_s",
-        "took_s",
-    )
-
-    _head_s: float
-    _kind: _SizeClass
-    _task: asyncio.Task[Any]
-
-    def __init__(
-        self, hedging: Hedging, store: ObjectStore, uri: str, admit: Admit, *, order: int, size_bytes: int
-    ) -> None:
-        super().__init__(store, uri, admit)
-        self._hedging = hedging
-        self.order = order
-        self.size_bytes = size_bytes
-        self.given_up = 0
-        self._second: asyncio.Task[Buffer | FetchError] | None = None
-        self._first_end: asyncio.Future[None] | None = None
-
-    @property
-    def may_hedge(self) -> bool:
-        """Whether a second GET could be of use now: one at a time, and none for who is about to be cancelled."""
-        return (
-            self._state is _State.FIRST
-            and not self._was_hedged
-            and not self.is_resting
-            and not (self._has_head and self.size_bytes > _SMALL_BYTES)
-            and self._task.cancelling() == self._cancelling
-        )
-
-    def age_s(self, now_s: float) -> float:
-        """How long the server has been taking; 0 while it is we who keep it waiting."""
-        return 0.0 if self.is_resting else now_s - self.started_s - (self.rested_s - self._rested_before_s)
-
-    def quiet_s(self, now_s: float) -> float:
-        """As `age_s`, but from the head of the answer on, if it has come: then it is the body that is slow."""
-        return min(self.age_s(now_s), now_s - self._head_s) if self._has_head else self.age_s(now_s)
-
-    def attempt(self) -> Awaitable[Buffer]:
-        """One GET, or two, when it is its turn."""
-        traffic = self._hedging.traffic
-        return self._watched() if traffic is None else self._in(traffic)
-
-    async def _in(self, traffic: Traffic) -> Buffer:
-        gate = traffic.gate
-        if not gate.enter_now():
-            await self._enter(gate)
-        try:
-            data = await self._watched()
-        except FetchError as error:
-            traffic.note_failed(error, self.took_s)
-            raise
-        finally:
-            gate.leave()
-        traffic.note_well(len(data), self.took_s)
-        return data
-
-    async def _enter(self, gate: Gate) -> None:
-        loop = asyncio.get_running_loop()
-        since_s = loop.time()
-        try:
-            await gate.enter(self.order)
-        finally:
-            self.rested_s += loop.time() - since_s
-
-    async def _watched(self) -> Buffer:
-        task = asyncio.current_task()
-        assert task is not None
-        loop = task.get_loop()
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._state = _State.FIRST
-        self._has_head = self._was_hedged = False
-        self._first_end = None
-        self._rested_before_s = self.rested_s
-        self.begun_s = self.started_s = loop.time()
-        kind = self._kind = self._hedging.enter(self)
-        try:
-            data = await self._race()
-        except asyncio.CancelledError:
-            if self._state is _State.LATE and task.uncancel() <= self._cancelling:
-                raise self._late_error(loop.time()) from None
-            raise
-        else:
-            now_s = loop.time()
-            kind.learn(self.age_s(now_s), now_s)
-            return data
-        finally:
-            self.took_s = self.age_s(loop.time())
-            kind.running.pop(self.order, None)
-            self._drop_second()
-
-    async def _race(self) -> Buffer:
-        try:
-            return await self._store.get(self.uri, admit=self)
-        except asyncio.CancelledError:
-            # As `asyncio.timeout` does: somebody else may have cancelled the task just now, too.
-            if self._state is not _State.LOST or self._task.uncancel() > self._cancelling:
-                raise
-        except FetchError as error:
-            if self._second is None or not is_retryable(error):
-                raise
-        self._state = _State.SECOND
-        if self._first_end is not None:
-            self._first_end.set_result(None)
-            self._first_end = None
-        self.started_s, self._rested_before_s = self._second_since_s, self.rested_s
-        assert self._second is not None
-        outcome = await self._second
-        if isinstance(outcome, FetchError):
-            raise outcome
-        return outcome
-
-    def hedge(self, start: StartTask, now_s: float) -> None:
-        """Begin a second GET."""
-        self._was_hedged = True
-        self._second_since_s = now_s
-        self._second = start(self._get_second())
-
-    async def _get_second(self) -> Buffer | FetchError:
-        """Its failure is a value: the first GET may still succeed."""
-        try:
-            return await self._store.get(self.uri, admit=_SecondAdmit(self))
-        except FetchError as error:
-            is_current = self._second is asyncio.current_task()
-            if is_current and self._state is _State.FIRST and is_retryable(error):
-                self._second = None
-                self._was_hedged = False
-            return error
-
-    def give_up(self) -> None:
-        """End this attempt: it fails with FetchTimeout."""
-        if self._state in (_State.FIRST, _State.SECOND):
-            # It teaches nothing: a tail of our own patience would be waited for four times as long, and so on.
-            self.given_up += 1
-            self._state = _State.LATE
-            self._task.cancel()
-
-    def claim(self) -> bool:
-        """The second GET has a head: whether it is the one to be read. The first one is cancelled then.
-
-        A store may ask from a callback of its connection, between the cancelling of a task and the end of it.
-        """
-        if self._second is None:
-            return False
-        if self._state is _State.FIRST and not (self._has_head and self.size_bytes > _SMALL_BYTES):
-            now_s = self._task.get_loop().time()
-            # The first one took at least as long.
-            self._kind.learn(self.age_s(now_s), now_s)
-            self._hedging.note_won()
-            self._state = _State.LOST
-            self._task.cancel()
-            if self._has_head:
-                self._first_end = self._task.get_loop().create_future()
-            return True
-        return self._state in (_State.LOST, _State.SECOND)
-
-    def admit_second(self, size_bytes: int) -> bool:
-        """`now` for the second GET."""
-        return self._first_end is None and super().now(size_bytes)
-
-    async def wait_second(self, size_bytes: int) -> None:
-        """The wait for room for the second GET: until the first one has dropped what it had of the body."""
-        if self._first_end is not None:
-            await self._first_end
-        await super().__call__(size_bytes)
-
-    def now(self, size_bytes: int) -> bool:
-        """See `stores.base.Admit`: the first GET has a head."""
-        self._note_head()
-        return self._state is _State.FIRST and super().now(size_bytes)
-
-    async def __call__(self, size_bytes: int) -> None:
-        self._note_head()
-        await super().__call__(size_bytes)
-        self._head_s = self._task.get_loop().time()
-
-    def _note_head(self) -> None:
-        self._has_head = True
-        self._head_s = self._task.get_loop().time()
-        if self._state is _State.FIRST:
-            self._drop_second()
-            # Its body may be slow, too.
-            self._was_hedged = False
-
-    def _drop_second(self) -> None:
-        second, self._second = self._second, None
-        if second is not None:
-            second.cancel()
-
-    def _late_error(self, now_s: float) -> FetchTimeout:
-        age_s = now_s - self.started_s
-        return FetchTimeout(f"{self.uri}: not there after {age_s:.1f} s, which is far slower than usual", key=self.uri)
-
-
-class _SecondAdmit:
-    """See `stores.base.Admit`."""
-
-    __slots__ = ("_get",)
-
-    def __init__(self, get: HedgedGet) -> None:
-        self._get = get
-
-    def now(self, size_bytes: int) -> bool:
-        return self._get.claim() and self._get.admit_second(size_bytes)
-
-    async def __call__(self, size_bytes: int) -> None:
-        if not self._get.claim():
-            raise FetchError(f"{self._get.uri}: the first GET was faster", key=self._get.uri)
-        await self._get.wait_second(size_bytes)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from asyncio_loader.engine.agenda import Agenda, Job
 from asyncio_loader.engine.fetch import Getting
-from asyncio_loader.engine.hedge import HedgedGet, Hedging
+from asyncio_loader.engine.hedge import Hedging
+from asyncio_loader.engine.race import HedgedGet
 from asyncio_loader.engine.reorder import ReorderBuffer
 from asyncio_loader.engine.traffic import Traffic
 from asyncio_loader.engine.window import Credit, SizeEstimate, Window

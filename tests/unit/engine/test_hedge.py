@@ -67,10 +67,11 @@ class Run:
         *,
         take: Callable[[Delivery], None] | None = None,
         size_bytes: int = 100,
+        is_waited_for: bool = True,
         **options: object,
     ) -> None:
         self.store = store
-        self.is_waited_for: Callable[[], bool] = lambda: True
+        self.is_waited_for: Callable[[], bool] = lambda: is_waited_for
         self.counters = Counters()
         self.times: list[float] = []
         self.outcomes: list[Fetched | Failed] = []
@@ -193,7 +194,7 @@ async def test_two_heads_in_one_turn_are_one_winner(winner: int) -> None:
         return name.encode()
 
     store.get = get  # type: ignore[method-assign]
-    run = await Run(store, 800).run()
+    run = await Run(store, 800, is_waited_for=False).run()
 
     assert asked == [(f"500.{winner}", True), (f"500.{1 - winner}", False)]
     assert run.data[500] == f"500.{winner}".encode()
@@ -294,7 +295,7 @@ async def test_a_brown_out_turns_it_off_and_its_end_on_again() -> None:
 async def test_the_second_brings_it_where_the_first_fails() -> None:
     store = SlowStore(lambda number, turn: USUAL_S if number != 500 else (0.1, 0.5)[turn])
     store.errors[500, 0] = ConnectionLost("reset")
-    run = await Run(store, 800).run()
+    run = await Run(store, 800, is_waited_for=False).run()
 
     assert run.data[500] == b"500.1"
     assert run.counters.retries == 0
@@ -304,7 +305,7 @@ async def test_the_second_brings_it_where_the_first_fails() -> None:
 async def test_a_final_answer_of_the_first_does_not_wait_for_the_second() -> None:
     store = SlowStore(lambda number, turn: USUAL_S if number != 500 else (0.1, 50.0)[turn])
     store.errors[500, 0] = ObjectNotFound("gone", key="s3://bucket/500")
-    run = await Run(store, 800).run()
+    run = await Run(store, 800, is_waited_for=False).run()
 
     assert run.data[500] == b"ObjectNotFound"
     assert run.times[500] - store.begun_s[500, 0] < 0.11
@@ -314,7 +315,7 @@ async def test_a_final_answer_of_the_first_does_not_wait_for_the_second() -> Non
 async def test_a_failure_of_the_second_leaves_the_first_alone() -> None:
     store = SlowStore(lambda number, turn: USUAL_S if number != 500 else (0.3, 0.01)[turn])
     store.errors[500, 1] = ObjectNotFound("a replica that lags behind")
-    run = await Run(store, 800).run()
+    run = await Run(store, 800, is_waited_for=False).run()
 
     assert run.data[500] == b"500.0"
 
@@ -333,11 +334,52 @@ async def test_a_second_get_that_is_refused_is_followed_by_another() -> None:
 
 
 @in_virtual_time
+async def test_where_both_hang_what_the_consumer_waits_for_is_asked_for_again() -> None:
+    store = SlowStore(lambda number, turn: 1000.0 if number == 500 and turn < 4 else USUAL_S)
+    run = await Run(store, 800).run()
+
+    assert run.data[500] == b"500.4"
+    begun_s = [store.begun_s[500, turn] for turn in range(1, 5)]
+    # Each second GET has twice as long as the one before.
+    gaps_s = [later - sooner for sooner, later in itertools.pairwise(begun_s)]
+    assert gaps_s == [pytest.approx(gaps_s[0] * 2**n, rel=0.25) for n in range(3)]
+    assert 0.05 < gaps_s[0] < 0.1
+    assert run.counters.retries == 0
+
+
+@in_virtual_time
+async def test_where_both_hang_and_nobody_waits_for_it_yet_there_is_no_third() -> None:
+    store = SlowStore(lambda number, turn: 1.0 if number == 500 and turn < 2 else USUAL_S)
+    await Run(store, 800, is_waited_for=False).run()
+
+    assert store.gets[500] == 2
+
+
+@in_virtual_time
+async def test_a_second_get_that_has_won_and_hangs_is_tried_again_if_the_consumer_waits_for_it() -> None:
+    store = SlowStore(lambda number, turn: USUAL_S if number != 500 else (50.0, 0.02, USUAL_S)[turn])
+    usual = store.get
+
+    async def get(uri: str, *, admit: Admit | None = None) -> Buffer:
+        data = await usual(uri, admit=admit)
+        if bytes(data) == b"500.1":
+            await asyncio.sleep(1000.0)
+        return data
+
+    store.get = get  # type: ignore[method-assign]
+    run = await Run(store, 800, retry=RetryPolicy(backoff_initial_s=0.0)).run()
+
+    assert run.data[500] == b"500.2"
+    assert run.times[500] - store.begun_s[500, 0] < 0.25
+    assert run.counters.retries == 1
+
+
+@in_virtual_time
 async def test_a_failure_of_both_is_tried_again() -> None:
     store = SlowStore(lambda number, turn: USUAL_S if number != 500 else (0.1, 0.1, 0.02)[turn])
     store.errors[500, 0] = ConnectionLost("reset")
     store.errors[500, 1] = ConnectionLost("reset")
-    run = await Run(store, 800).run()
+    run = await Run(store, 800, is_waited_for=False).run()
 
     assert run.data[500] == b"500.2"
     assert run.counters.retries == 1
