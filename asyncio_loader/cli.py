@@ -1,4 +1,4 @@
-"""``asyncio-loader demo | train | tune | convert``.
+"""``asyncio-loader demo | train | tune | convert | doctor | show``.
 
 Commands import what they need when they run: ``--help`` costs no torch import.
 """
@@ -18,6 +18,7 @@ from types import FrameType, TracebackType
 from typing import NoReturn
 
 from asyncio_loader import __version__
+from asyncio_loader.doctor.arguments import add_arguments as add_doctor_arguments
 from asyncio_loader.errors import ConfigError, LoaderError
 from asyncio_loader.tuning.arguments import add_arguments as add_tune_arguments
 
@@ -164,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", parents=[common], help=_TRAIN, description=_TRAIN))
     _add_tune(commands.add_parser("tune", parents=[common], help=_TUNE, description=_TUNE))
     _add_convert(commands.add_parser("convert", parents=[common], help=_CONVERT, description=_CONVERT))
+    _add_doctor(commands.add_parser("doctor", parents=[common], help=_DOCTOR, description=_DOCTOR))
     return parser
 
 
@@ -177,6 +179,7 @@ _DEMO = "from a bucket on this machine to a trained Faster R-CNN, in a few minut
 _TRAIN = "train what an OpenMMLab config describes, its data in S3 or on disk"
 _TUNE = "measure how many GETs in flight are worth it, for a bucket and this machine, and print the options to set"
 _CONVERT = "write the weights of a Faster R-CNN checkpoint as another project names them; paths may be s3://"
+_DOCTOR = "look at all that is between this machine and its data (keys, clock, speed, …), and say what to do"
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -220,6 +223,11 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=["mmdet", "torchvision"], required=True, help="whose names and layout")
     _add_trust(parser)
     parser.set_defaults(command=_convert)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    add_doctor_arguments(parser)
+    parser.set_defaults(command=_doctor)
 
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:
@@ -295,6 +303,12 @@ def _convert(arguments: argparse.Namespace) -> int:
     count = convert_checkpoint(arguments.source, arguments.target, to=arguments.to, trusted=arguments.trust)
     print(f"{arguments.target}: {count} tensors")
     return _OK
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from asyncio_loader.doctor.run import run_doctor
+
+    return _OK if run_doctor(arguments) else _FAILED
 
 
 def _let_idle_threads_sleep() -> None:

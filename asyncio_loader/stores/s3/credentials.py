@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NamedTuple, NoReturn
 
 import botocore.exceptions
@@ -140,6 +141,16 @@ class Credentials:
         """How the user comes by newer keys, where this cannot."""
         text = _RENEWALS.get(self._method(), "whoever hands out the keys of profile {profile!r} gave the same again")
         return text.format(profile=self._profile)
+
+    @property
+    def origin(self) -> tuple[str, float | None]:
+        """Which of botocore's providers the keys come from, and when they expire, in seconds since 1970.
+
+        None: never, or the provider does not say.
+        """
+        # There is no public name for it.
+        expiry = getattr(self._source, "_expiry_time", None)
+        return self._method(), expiry.timestamp() if isinstance(expiry, datetime) else None
 
     async def aclose(self) -> None:
         """End a renewal under way; whoever waits for it gets an error. Its thread may take a while longer."""

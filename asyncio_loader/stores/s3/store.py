@@ -17,6 +17,7 @@ from asyncio_loader.stores.s3.admin import Admin
 from asyncio_loader.stores.s3.clock import ServerClock
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.exchange import Exchange
+from asyncio_loader.stores.s3.inspection import Inspection
 from asyncio_loader.stores.s3.objects import ObjectReader
 from asyncio_loader.stores.s3.site import Site, resolve_site
 from asyncio_loader.stores.s3.tls import open_tls
@@ -133,6 +134,11 @@ class S3Store:
         """Make the URI's bucket; no error if it is there and one's own."""
         await (await self._parts()).admin.create_bucket(uri)
 
+    async def inspect(self) -> Inspection:
+        """For questions about the service that are no request for an object. Good until `aclose`."""
+        parts = await self._parts()
+        return Inspection(parts.site, parts.credentials, parts.exchange)
+
     @property
     def found_options(self) -> S3Options:
         """The options, with endpoint, region and profile as they were found: another environment changes them no more.
@@ -188,6 +194,7 @@ class _Settings(NamedTuple):
 
 class _Parts(NamedTuple):
     site: Site
+    credentials: Credentials | None
     exchange: Exchange
     reader: ObjectReader
     writer: ObjectWriter
@@ -233,6 +240,7 @@ class _Link:
                 )
                 self.parts = _Parts(
                     site,
+                    credentials,
                     exchange,
                     ObjectReader(exchange, pool_bytes=pool_bytes, verify=verify),
                     ObjectWriter(exchange, timeouts),
