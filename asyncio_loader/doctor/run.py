@@ -126,7 +126,7 @@ async def _look(store: StoreRouter, place: _Place) -> AsyncIterator[Finding]:
         yield await _write(store, place, is_object=any(uri == place.uri for uri, _ in access.objects))
     if not access.objects:
         return
-    yield await check_first_byte(store, access.objects, place.uri, place.seconds)
+    yield await check_first_byte(store, access.objects, place.uri, seconds=place.seconds, retry=_RETRY)
     for in_flight in dict.fromkeys((1, place.in_flight)):
         yield await check_rate(
             store,
@@ -135,6 +135,7 @@ async def _look(store: StoreRouter, place: _Place) -> AsyncIterator[Finding]:
             in_flight=in_flight,
             seconds=place.seconds,
             most_bytes=place.most_bytes,
+            retry=_RETRY,
         )
 
 
