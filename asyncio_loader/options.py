@@ -58,11 +58,12 @@ class RetryPolicy:
     - bytes without their checksum are fetched anew a few times, since what broke them may be the server's disk;
     - anything else (404, 403, other 400s) is final at once.
 
-    The pause before attempt *n* + 1 is drawn evenly from 0 to ``min(backoff_max_s, backoff_initial_s * 2 ** (n - 1))``:
-    full jitter, the variant that AWS found to finish first with the fewest calls ("Exponential Backoff And Jitter", AWS
-    Architecture Blog, 2015). A ``Retry-After`` is waited for first, and the pause comes on top: else all that were told
-    the same would come back at the same moment. After throttling the ceiling is 0.05 s at the least and
-    `throttle_backoff_max_s` at the most.
+    The pause after the *n*-th failure is drawn evenly from 0 to
+    ``min(backoff_max_s, backoff_initial_s * 2 ** (n - 1))``: full jitter, the variant that AWS found to finish first
+    with the fewest calls ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015). A ``Retry-After`` is waited
+    for first, and the pause comes on top: else all that were told the same would come back at the same moment.
+    Throttling is counted apart: it does not lengthen the pauses of other failures, and its own ceiling is 0.05 s at the
+    least and `throttle_backoff_max_s` at the most.
 
     Attributes:
         max_attempts: GETs per object, the first included and throttled ones not; of a listing, put or delete likewise

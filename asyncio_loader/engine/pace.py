@@ -36,6 +36,8 @@ _LEAST_CUT = 0.5
 _PEAK_LASTS = 0.9
 # A pace that is not kept to this share is not raised.
 _ACHIEVED = 0.9
+# Nor are refusals heeded at less than this share of it, or of what went well without one.
+_USED = 0.5
 # A pace that nobody has needed for so long is dropped.
 _UNUSED_S = 30.0
 
@@ -75,7 +77,7 @@ class Pace:
         self.is_wanted = False
         self._tally: Tally | None = None
         self._limit = self._base = math.inf
-        # GETs per second in the best of the latest windows without refusals.
+        # GETs per second that were not refused, in the best of the latest windows.
         self._peak = 0.0
         self._count = 0
         self._counts_since_s = 0.0
@@ -93,12 +95,14 @@ class Pace:
 
     def note(self, ended: Ended, latency_s: float, now_s: float) -> None:
         """A GET has ended, after so many seconds of the server's."""
+        self._count += ended is not Ended.REFUSED
+        if now_s - self._counts_since_s >= _PACE_WINDOW_S:
+            # Where next to nothing was asked for, nothing is known of what would have come.
+            lasts = _PEAK_LASTS if self._count >= _PACE_LEAST else 1.0
+            self._peak = max(self._count / (now_s - self._counts_since_s), lasts * self._peak)
+            self._count, self._counts_since_s = 0, now_s
         tally = self._tally
         if tally is None:
-            self._count += 1
-            if now_s - self._counts_since_s >= _PACE_WINDOW_S:
-                self._peak = max(self._count / (now_s - self._counts_since_s), _PEAK_LASTS * self._peak)
-                self._count, self._counts_since_s = 0, now_s
             if ended is not Ended.REFUSED:
                 return
             tally = self._tally = Tally(now_s)
@@ -117,12 +121,15 @@ class Pace:
 
     def _step(self, tally: Tally, elapsed_s: float, now_s: float) -> None:
         refused = tally.refused / tally.ended
+        if tally.refused and tally.ended / elapsed_s < _USED * (self.rate if self.is_on else self._peak):
+            # So slow that the rate cannot be the reason: all wait for one object, say, in the weather of ever.
+            return
         if now_s >= self._ignored_until_s:
             self._ignored = 0.0
         if self.is_on:
             # Not all of what was ignored came whatever the rate.
             self._ignored = min(self._ignored, refused)
-        if tally.refused >= 2 and refused > max(_THROTTLED, 1.5 * self._ignored):
+        if tally.refused >= 2 and tally.refused > self._most_ignored(tally.ended):
             if self._trial is None or refused > self._trial[0] / SAME:
                 rate = tally.ended / elapsed_s
                 self._trial = refused, rate if self.is_on else max(rate, self._peak)
@@ -136,6 +143,13 @@ class Pace:
         elif not tally.refused:
             self._tally = None
 
+    def _most_ignored(self, ended: int) -> float:
+        """Of so many GETs, how many may be refused without a reason to back off."""
+        if not self._ignored:
+            return _THROTTLED * ended
+        # Of a few, by chance as many more as twice the standard deviation.
+        return 1.5 * self._ignored * ended + 2.0 * math.sqrt(self._ignored * (1.0 - self._ignored) * ended)
+
     def _ignore(self, refused: float, now_s: float) -> None:
         self.rate = math.inf
         self._trial = None
@@ -148,7 +162,8 @@ class Pace:
         # A few refusals say by how much the pace was too fast. A count says less: this process may have paused.
         limit = tally.well / elapsed_s
         if not self.is_on:
-            # Where all wait for one object, little comes for other reasons than a limit.
+            # Where all wait for one object, little comes for other reasons than a limit: at the end of a stall there
+            # are a few GETs in seconds, a fifth of which may be refused as ever.
             limit = max(limit, _LEAST_CUT * self._peak)
         else:
             # Nor may a neighbour's burst take everything away; then the old rate is soon tried again.

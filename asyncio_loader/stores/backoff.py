@@ -71,10 +71,11 @@ class Tries:
         self._mismatches += isinstance(error, ChecksumMismatch)
         if not is_retryable(error) or self._is_used_up():
             return None
+        # Each kind by its own count: a connection that is lost after four refusals is lost for the first time.
         if isinstance(error, Throttled):
-            pause_s = throttle_pause_s(policy, self.failures, error.retry_after_s, draw)
+            pause_s = throttle_pause_s(policy, self.failures - self._counted, error.retry_after_s, draw)
         else:
-            pause_s = backoff_s(policy, self.failures, draw)
+            pause_s = backoff_s(policy, self._counted, draw)
         return pause_s if elapsed_s + pause_s <= policy.deadline_s else None
 
     def _is_used_up(self) -> bool:

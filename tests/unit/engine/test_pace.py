@@ -70,6 +70,30 @@ def test_a_time_without_answers_says_nothing_about_the_rate() -> None:
     assert 400.0 < pace.rate < 1000.0
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_stall_in_a_storm_is_no_throttle(seed: int) -> None:
+    """A fifth of all is refused, whatever the rate, and what comes in a stall says nothing more."""
+    pace = Pace()
+    now_s = feed_pace(pace, float(seed), 3.0, 1000.0, 0.2)
+    assert not pace.is_on
+    for _ in range(20):
+        # One after the other: retries of the objects that are still missing.
+        now_s = feed_pace(pace, now_s, 2.0, 15.0, 0.2)
+        now_s = feed_pace(pace, now_s, 0.5, 1000.0, 0.2)
+        assert pace.rate > 300.0
+
+
+def test_refusals_in_a_stall_begin_no_pace() -> None:
+    pace = Pace()
+    now_s = feed_pace(pace, 0.0, 1.0, 1000.0, 0.0)
+    now_s = feed_pace(pace, now_s, 3.0, 15.0, 0.5)
+    assert not pace.is_on
+    feed_pace(pace, now_s, 0.6, 1000.0, 0.5)
+
+    assert pace.is_on
+    assert pace.rate > 400.0
+
+
 def test_a_pace_that_nobody_needs_is_dropped() -> None:
     pace = Pace()
     now_s = refuse(pace, 0.0, 1000.0, 0.5)

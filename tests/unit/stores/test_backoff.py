@@ -114,3 +114,12 @@ def test_who_shall_stay_away_beyond_the_deadline_gives_up_at_once() -> None:
     told = errors.Throttled("503", retry_after_s=30.0)
 
     assert Tries(RetryPolicy(deadline_s=20.0)).pause_s(told, 0.0, lambda: 0.0) is None
+
+
+def test_refusals_do_not_lengthen_the_pause_after_a_lost_connection_nor_the_other_way_round() -> None:
+    tries = Tries(RetryPolicy(backoff_initial_s=0.1))
+    refused, lost = errors.Throttled("slow down"), errors.ConnectionLost("reset")
+
+    pauses = [tries.pause_s(error, 0.0, lambda: 1.0) for error in (refused, refused, refused, lost, refused, lost)]
+
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.1, 0.8, 0.2])
