@@ -166,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tune(commands.add_parser("tune", parents=[common], help=_TUNE, description=_TUNE))
     _add_convert(commands.add_parser("convert", parents=[common], help=_CONVERT, description=_CONVERT))
     _add_doctor(commands.add_parser("doctor", parents=[common], help=_DOCTOR, description=_DOCTOR))
+    _add_show(commands.add_parser("show", parents=[common], help=_SHOW, description=_SHOW))
     return parser
 
 
@@ -180,6 +181,7 @@ _TRAIN = "train what an OpenMMLab config describes, its data in S3 or on disk"
 _TUNE = "measure how many GETs in flight are worth it, for a bucket and this machine, and print the options to set"
 _CONVERT = "write the weights of a Faster R-CNN checkpoint as another project names them; paths may be s3://"
 _DOCTOR = "look at all that is between this machine and its data (keys, clock, speed, …), and say what to do"
+_SHOW = "draw what a config's pipeline feeds to the model: a contact sheet with boxes, masks, padding; needs no display"
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -200,13 +202,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work-dir", type=Path, metavar="D", help="where checkpoints and logs go (default: work_dirs/<name of CONFIG>)"
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        default=[],
-        metavar="k=v",
-        help="override entries of the config: data.samples_per_gpu=4 'data.train.pipeline.2.img_scale=(640,480)'",
-    )
+    _add_cfg_options(parser)
     parser.add_argument("--resume", action="store_true", help="continue from this run's last checkpoint")
     _add_trust(parser)
     parser.set_defaults(command=_train)
@@ -228,6 +224,29 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     add_doctor_arguments(parser)
     parser.set_defaults(command=_doctor)
+
+
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="config file: .py, .json or .yaml")
+    parser.add_argument("-n", type=_count, default=16, metavar="N", help="how many samples (default: %(default)d)")
+    parser.add_argument(
+        "--split", choices=["train", "val", "test"], default="train", help="of the config's data (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the PNG (default: show_<split>.png in work_dirs/<name of CONFIG>)"
+    )
+    _add_cfg_options(parser)
+    parser.set_defaults(command=_show)
+
+
+def _add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        default=[],
+        metavar="k=v",
+        help="override entries of the config: data.samples_per_gpu=4 'data.train.pipeline.2.img_scale=(640,480)'",
+    )
 
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:
@@ -309,6 +328,17 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from asyncio_loader.doctor.run import run_doctor
 
     return _OK if run_doctor(arguments) else _FAILED
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    _let_idle_threads_sleep()
+    from asyncio_loader.config import load_config, parse_cfg_options
+
+    config = load_config(arguments.config, parse_cfg_options(arguments.cfg_options))
+    from asyncio_loader.show.run import show
+
+    print(show(config, split=arguments.split, count=arguments.n, out=arguments.out))
+    return _OK
 
 
 def _let_idle_threads_sleep() -> None:

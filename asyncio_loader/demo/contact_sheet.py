@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image
+
+from asyncio_loader.pictures.marks import Marker
+from asyncio_loader.pictures.sheet import Cell, Chip, fit_scale, write_sheet
 
 __all__ = ["Box", "Picture", "draw_contact_sheet"]
 
-_CELL_PX = 320
-_CAPTION_PX = 18
-_COLUMNS = 4
-_PAPER, _INK = (250, 250, 250), (20, 20, 20)
 _TRUE, _PREDICTED = (40, 220, 60), (255, 60, 160)
 
 
@@ -55,42 +54,22 @@ def draw_contact_sheet(pictures: Sequence[Picture], path: Path) -> Path:
     Returns:
         `path`.
     """
-    rows = -(-len(pictures) // _COLUMNS)
-    columns = min(len(pictures), _COLUMNS)
-    sheet = Image.new("RGB", (columns * _CELL_PX, _CAPTION_PX + rows * (_CELL_PX + _CAPTION_PX)), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((4, 3), "true", fill=_TRUE)
-    draw.text((40, 3), "predicted, with score", fill=_PREDICTED)
-    for number, picture in enumerate(pictures):
-        row, column = divmod(number, _COLUMNS)
-        corner = column * _CELL_PX, _CAPTION_PX + row * (_CELL_PX + _CAPTION_PX)
-        draw.text((corner[0] + 4, corner[1] + 3), picture.path.name, fill=_INK)
-        sheet.paste(_draw_cell(picture), (corner[0], corner[1] + _CAPTION_PX))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, format="PNG")
-    return path
+    legend = [Chip("true", _TRUE), Chip("predicted, with score", _PREDICTED)]
+    return write_sheet("What is there, and what was found", legend, [_draw_cell(picture) for picture in pictures], path)
 
 
-def _draw_cell(picture: Picture) -> Image.Image:
+def _draw_cell(picture: Picture) -> Cell:
     with Image.open(picture.path) as file:
         image = file.convert("RGB")
-    scale = (_CELL_PX - 4) / max(image.size)
+    scale = fit_scale(*image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
-    draw = ImageDraw.Draw(image)
+    marker = Marker(image)
+    placed = []
     for box in picture.boxes:
-        _draw_box(draw, box, scale)
-    return image
-
-
-def _draw_box(draw: ImageDraw.ImageDraw, box: Box, scale: float) -> None:
-    x1, y1, x2, y2 = (corner * scale for corner in box.xyxy)
-    is_true = box.score is None
-    color = _TRUE if is_true else _PREDICTED
-    # A degenerate prediction still shows as a dot.
-    draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=color, width=3 if is_true else 2)
-    text = box.name if box.score is None else f"{box.name} {box.score:.2f}"
-    # The truth is written at the top, the prediction at the bottom: they don't cover each other.
-    place = (x1 + 3, max(0.0, y1 - 13)) if is_true else (x1 + 3, min(y2 + 1, _CELL_PX - 14))
-    left, top, right, bottom = draw.textbbox(place, text)
-    draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=color)
-    draw.text(place, text, fill=_INK)
+        x1, y1, x2, y2 = (corner * scale for corner in box.xyxy)
+        color = _TRUE if box.score is None else _PREDICTED
+        marker.outline((x1, y1, x2, y2), color, width_px=3 if box.score is None else 2)
+        placed.append(((x1, y1, x2, y2), box.name if box.score is None else f"{box.name} {box.score:.2f}", color))
+    for corners, text, color in placed:
+        marker.name(corners, text, color)
+    return Cell(image, [picture.path.name])

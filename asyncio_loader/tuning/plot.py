@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from asyncio_loader.pictures.text import font_of
 from asyncio_loader.tuning.advice import knee_of
 from asyncio_loader.tuning.measurement import Measurement
 
@@ -80,8 +81,8 @@ def draw_plot(measurements: Sequence[Measurement], title: str, subtitle: str, pa
     knee_x = places[concurrency.index(knee.concurrency)] if knee is not None else None
     picture = _draw_shapes(panels, places, knee_x)
     draw = ImageDraw.Draw(picture)
-    draw.text((_LEFT_PX, 10), title, font=_font(_TEXT_PX), fill=_INK)
-    draw.text((_LEFT_PX, 32), subtitle, font=_font(_SMALL_PX), fill=_KNEE)
+    draw.text((_LEFT_PX, 10), title, font=font_of(_TEXT_PX), fill=_INK)
+    draw.text((_LEFT_PX, 32), subtitle, font=font_of(_SMALL_PX), fill=_KNEE)
     _write_labels(draw, panels, concurrency, places)
     if knee is not None and knee_x is not None:
         is_right = knee_x > _RIGHT_PX - 90
@@ -156,16 +157,8 @@ def _write(
     draw: ImageDraw.ImageDraw, place: Point, text: str, *, anchor: str, color: Color = _INK, size_px: int = _SMALL_PX
 ) -> None:
     """Text at a place. Anchors are two letters as Pillow's, which its built-in bitmap font cannot do."""
-    font = _font(size_px)
+    font = font_of(size_px)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     across = {"l": left, "m": (left + right) / 2, "r": right}[anchor[0]]
     down = {"t": top, "m": (top + bottom) / 2, "b": bottom}[anchor[1]]
     draw.text((place[0] - across, place[1] - down), text, font=font, fill=color)
-
-
-def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    try:
-        return ImageFont.load_default(size_px)
-    except (ImportError, TypeError):
-        # Without FreeType, or before Pillow 10.1 (pillow-simd): one small size.
-        return ImageFont.load_default()

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from asyncio_loader.demo.contact_sheet import Box, Picture, draw_contact_sheet
+from asyncio_loader.pictures.sheet import CELL_PX
 
 GREEN, PINK = (40, 220, 60), (255, 60, 160)
 
@@ -26,7 +27,9 @@ def test_pictures_stand_four_in_a_row(gray: Path, tmp_path: Path) -> None:
     sheet = draw_contact_sheet([Picture(gray, [])] * 5, tmp_path / "new" / "sheet.png")
 
     with Image.open(sheet) as image:
-        assert image.size == (4 * 320, 18 + 2 * (320 + 18))
+        assert image.width == 4 * (CELL_PX + 12) + 12
+        # Each is twice as wide as high, and fills its cell.
+        assert CELL_PX < image.height < 2 * CELL_PX
 
 
 def test_true_and_predicted_boxes_differ_in_color(gray: Path, tmp_path: Path) -> None:

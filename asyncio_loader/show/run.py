@@ -1,0 +1,101 @@
+"""``asyncio-loader show``: load a config as `train` does, take the first samples, draw them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asyncio_loader.errors import ConfigError, FetchError
+from asyncio_loader.pictures.sheet import write_sheet
+from asyncio_loader.show.drawing import draw_sample, legend_of
+from asyncio_loader.show.sample import ShownSample, read_sample
+from asyncio_loader.training.datasets import DetectionSet, build_dataset, build_loader
+from asyncio_loader.training.naming import named
+from asyncio_loader.training.translate import RunPlan, translate
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+__all__ = ["show"]
+
+
+def show(config: Config, *, split: str, count: int, out: Path | None) -> str:
+    """Write a contact sheet of what the model gets.
+
+    Args:
+        config: from `load_config`.
+        split: ``"train"``, ``"val"`` or ``"test"``: of `data`.
+        count: samples, the first ones in the order of epoch 0; fewer where there are no more.
+        out: the PNG; its directory is made. None: ``show_<split>.png`` in the config's `work_dir`, else in
+            ``work_dirs/<name of the config>``.
+
+    Returns:
+        One line about what was written where.
+
+    Raises:
+        ConfigError: something in the config is wrong, or `out` is no PNG; names the config file, the dotted path and
+            the value.
+        LoaderError: data could not be had, or not be transformed; names the config file and the key, too.
+
+    However it ends, connections and threads are closed then.
+    """
+    stem = Path(config.filename).stem if config.filename else "run"
+    path = out or Path(config.get("work_dir") or Path("work_dirs", stem)) / f"show_{split}.png"
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"--out {str(path)!r} must be the name of a .png")
+    # First of all: it would be a pity to find out after the data has been read.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with named(config.filename):
+        samples, total = _first_samples(config.to_dict(), split, count)
+    which = "sample" if len(samples) == 1 else f"{len(samples)} samples"
+    what = f"data.{split}, the first {which} of {total:,} in the order of epoch 0"
+    boxes = "" if any(sample.boxes is not None for sample in samples) else "; this pipeline gives the model no boxes"
+    title = f"{stem}: {what}{boxes}"
+    write_sheet(title, legend_of(samples), [draw_sample(sample) for sample in samples], path)
+    return f"{path}: {what}{boxes}"
+
+
+def _first_samples(config: Mapping[str, Any], split: str, count: int) -> tuple[list[ShownSample], int]:
+    """They, and how many there are."""
+    plan = translate(config)
+    dataset = _build(config, split, plan)
+    _spare(dataset, count)
+    samples: list[ShownSample] = []
+    with build_loader(dataset, plan.batch_size, plan.thread_count) as loader, _saying(config, split, "img_prefix"):
+        for images, targets in loader:
+            for image, target in zip(images, targets, strict=True):
+                samples.append(read_sample(image, target, dataset.index.cat_names))
+            if len(samples) >= count:
+                break
+    return samples[:count], len(dataset.index)
+
+
+def _build(config: Mapping[str, Any], split: str, plan: RunPlan) -> DetectionSet:
+    with _saying(config, split, "ann_file"):
+        return build_dataset(config, split, seed=plan.randomness["seed"], batch_size=plan.batch_size)
+
+
+def _spare(dataset: DetectionSet, count: int) -> None:
+    """Fetch no more than is shown, by much: this neither changes the order nor the samples."""
+    dataset.epochs = 1
+    window = min(dataset.options.window_items, max(count, dataset.batch_size))
+    dataset.options = dataclasses.replace(dataset.options, window_items=window)
+
+
+@contextmanager
+def _saying(config: Mapping[str, Any], split: str, key: str) -> Iterator[None]:
+    """Say of what cannot be had which entry of the config it comes from."""
+    try:
+        yield
+    except FetchError as error:
+        entry = f"data.{split}.{key}={config['data'][split].get(key)!r}"
+        if key == "ann_file" and os.path.basename(config["data"][split][key]) != os.path.basename(error.key or ""):
+            # The names of the classes, or the images to leave out.
+            entry = f"data.{split}"
+        raise type(error)(
+            f"{entry}: {error}", key=error.key, attempts=error.attempts, elapsed_s=error.elapsed_s
+        ) from error
