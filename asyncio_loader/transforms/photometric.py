@@ -61,7 +61,9 @@ class Normalize:
 
     def write_planes(self, image: npt.NDArray[np.uint8], planes: npt.NDArray[np.float32]) -> None:
         """The values of an image (h, w, c), plane by plane, into an array (c, h, w), be it a view of a larger one."""
-        before = cv2.split(image)
+        # Into memory of ours: of what OpenCV allocates, the binding makes a copy, and it holds the GIL meanwhile.
+        before = np.empty((image.shape[2], *image.shape[:2]), dtype=np.uint8)
+        cv2.split(image, list(before))
         for plane, table, out in zip(before[::-1] if self.to_rgb else before, self._tables, planes, strict=True):
             cv2.LUT(plane, table, out)
 
