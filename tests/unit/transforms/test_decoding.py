@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import struct
 
 import cv2
 import numpy as np
@@ -10,7 +9,8 @@ import pytest
 from PIL import Image
 
 from asyncio_loader.errors import ConfigError, DecodeError
-from asyncio_loader.transforms.decoding import check_decoding, decode_image, read_jpeg_orientation
+from asyncio_loader.transforms.decoding import check_decoding, decode_image
+from tests.odd_images import exif_segment, insert
 
 RNG = np.random.default_rng(0)
 PIXELS = cv2.resize(RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8), (40, 30))
@@ -22,18 +22,6 @@ def encode(suffix: str, pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] =
     return bytes(cv2.imencode(suffix, pixels)[1].tobytes())
 
 
-def exif_jpeg(orientation: int, *, order: str = "<", kind: int = 3, magic: int = 42) -> bytes:
-    """A JPEG with an APP1 segment between its start and the rest."""
-    mark = b"II" if order == "<" else b"MM"
-    tags = struct.pack(f"{order}HHIHH", 0x010F, 3, 1, 0, 0) + struct.pack(
-        f"{order}HHIHH", 0x0112, kind, 1, orientation, 0
-    )
-    tiff = mark + struct.pack(f"{order}HIH", magic, 8, 2) + tags + b"\0\0\0\0"
-    payload = b"Exif\0\0" + tiff
-    jpeg = encode(".jpg")
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload + jpeg[2:]
-
-
 def mode_png(mode: str) -> bytes:
     file = io.BytesIO()
     Image.fromarray(PIXELS).convert(mode).save(file, "PNG")
@@ -43,7 +31,7 @@ def mode_png(mode: str) -> bytes:
 FILES = {
     "jpg": encode(".jpg"),
     "gray.jpg": encode(".jpg", PIXELS[:, :, 0].copy()),
-    "exif.jpg": exif_jpeg(6),
+    "exif.jpg": insert(encode(".jpg"), exif_segment(6)),
     "png": encode(".png"),
     "gray.png": mode_png("L"),
     "16.png": encode(".png", RNG.integers(0, 65536, (9, 7), dtype=np.uint16)),
@@ -136,33 +124,3 @@ def test_unknown_choices_are_refused(arguments: tuple[str, str, str | None], mes
 @pytest.mark.parametrize("color_type", COLOR_TYPES)
 def test_known_choices_are_accepted(color_type: str) -> None:
     check_decoding(color_type, "rgb", "pillow")
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_orientation_is_read_in_both_byte_orders(orientation: int, order: str) -> None:
-    assert orientation == read_jpeg_orientation(exif_jpeg(orientation, order=order))
-
-
-def test_a_jpeg_without_exif_is_upright() -> None:
-    assert 1 == read_jpeg_orientation(FILES["jpg"])
-
-
-def test_fill_bytes_between_markers_are_passed_over() -> None:
-    assert 6 == read_jpeg_orientation(FILES["exif.jpg"][:2] + b"\xff\xff" + FILES["exif.jpg"][2:])
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        exif_jpeg(9),
-        exif_jpeg(6, kind=4),
-        exif_jpeg(6, magic=43),
-        exif_jpeg(6)[:30],
-        FILES["exif.jpg"].replace(b"II*", b"??*"),
-        b"\xff\xd8\xff",
-        b"\xff\xd8garbage",
-    ],
-)
-def test_a_header_that_makes_no_sense_is_left_to_opencv(data: bytes) -> None:
-    assert 0 == read_jpeg_orientation(data)
