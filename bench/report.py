@@ -29,6 +29,7 @@ class Report:
     rows: cells, numbers as they shall be shown.
     raw: every single measurement, for whoever doubts a median.
     faults: what must not be, a line each; the run ends with status 1 then.
+    parts: tables of the same run that have columns of their own; they are shown below.
     """
 
     case: str
@@ -37,6 +38,7 @@ class Report:
     rows: Sequence[Sequence[str]]
     raw: dict[str, Any] = field(default_factory=dict)
     faults: Sequence[str] = ()
+    parts: Sequence[Report] = ()
 
 
 def format_table(report: Report) -> str:
@@ -52,7 +54,8 @@ def format_table(report: Report) -> str:
         return "  ".join(padded).rstrip()
 
     rule = "  ".join("-" * width for width in widths)
-    return "\n".join([f"{report.case}: {report.title}", "", join(lines[0]), rule, *map(join, lines[1:])])
+    table = "\n".join([f"{report.case}: {report.title}", "", join(lines[0]), rule, *map(join, lines[1:])])
+    return "\n\n".join([table, *map(format_table, report.parts)])
 
 
 def write_report(report: Report, directory: Path) -> Path:

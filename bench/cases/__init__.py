@@ -22,6 +22,7 @@ CASES = {
     "pressure": "what a server that throttles lets through, and what it refuses, while its limit changes",
     "get_cost": "CPU microseconds per GET, layer by layer, next to aioboto3",
     "verify": "CPU microseconds per GET that checksums take, kind by kind",
+    "pipeline": "from JPEG bytes to the batch tensor, stage by stage and whole, next to OpenMMLab and torchvision",
     "order": "what a position, a look-up and the start cost, from ten thousand to a hundred million refs",
 }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from bench.report import Report, format_table, write_report
@@ -23,6 +24,12 @@ def test_a_table_lines_up() -> None:
         "RAM            1000",
         "Loader           99",
     ]
+
+
+def test_parts_follow_below() -> None:
+    whole = Report(case="pipeline", title="all", columns=("way", "images/s"), rows=[("a", "1")], parts=[REPORT])
+
+    assert format_table(whole) == f"{format_table(replace(whole, parts=()))}\n\n{format_table(REPORT)}"
 
 
 def test_a_result_tells_where_it_comes_from(tmp_path: Path) -> None:
