@@ -8,7 +8,7 @@ from typing import TypeAlias
 from PIL import Image, ImageDraw
 
 from asyncio_loader.pictures.sheet import Color
-from asyncio_loader.pictures.text import font_of, height_of, width_of
+from asyncio_loader.pictures.text import font_of, height_of, shorten, width_of
 
 __all__ = ["PALETTE", "Corners", "Marker", "color_of"]
 
@@ -30,6 +30,7 @@ PALETTE: tuple[Color, ...] = (
 """Of classes, one after the other. The first seven are Okabe and Ito's, which all kinds of colour vision tell apart."""
 
 _TEXT_PX = 12
+_MOST_TEXT_PX = 140
 _MARGIN_PX = 2
 _SHADE = (15, 15, 15)
 
@@ -53,14 +54,18 @@ class Marker:
         self._font = font_of(_TEXT_PX)
 
     def outline(self, corners: Corners, color: Color, *, width_px: int = 2) -> None:
-        """A box, with a dark edge that shows on any picture. One without an area is a dot."""
+        """A box, with a dark edge around it that shows on any picture. One without an area is a dot."""
         x1, y1, x2, y2 = corners
         x2, y2 = max(x1, x2), max(y1, y2)
-        self._draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=_SHADE, width=width_px + 2)
+        self._draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=_SHADE, width=1)
         self._draw.rectangle((x1, y1, x2, y2), outline=color, width=width_px)
 
     def name(self, corners: Corners, text: str, color: Color) -> bool:
-        """A name at its box, above if there is room, else inside, below or beside; False: there is none at all."""
+        """A name at its box, above if there is room, else inside, below or beside; False: there is none at all.
+
+        A very long one is shortened.
+        """
+        text = shorten(text, _MOST_TEXT_PX, self._font)
         width = width_of(text, self._font) + 2 * _MARGIN_PX
         height = height_of(self._font) + _MARGIN_PX
         for x, y in _places(corners, width, height):

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from PIL import Image, ImageDraw
 
-from asyncio_loader.pictures.text import font_of, height_of, shorten, width_of
+from asyncio_loader.pictures.text import font_of, height_of, shorten, width_of, wrap
 
 __all__ = ["CELL_PX", "Cell", "Chip", "Color", "fit_scale", "write_sheet"]
 
@@ -62,8 +62,8 @@ def write_sheet(title: str, legend: Sequence[Chip], cells: Sequence[Cell], path:
     """Write a PNG, with four pictures side by side.
 
     Args:
-        title: of the sheet, a line.
-        legend: below it, in as many lines as it takes.
+        title: of the sheet; in as many lines as it takes, and so is the legend.
+        legend: below it.
         cells: at least one.
         path: of the PNG; its directory is made.
 
@@ -75,42 +75,39 @@ def write_sheet(title: str, legend: Sequence[Chip], cells: Sequence[Cell], path:
     """
     columns = min(len(cells), _COLUMNS)
     width = columns * (CELL_PX + _GAP_PX) + _GAP_PX
-    places, legend_bottom = _place_chips(legend, width)
+    titles = wrap(title, width - 2 * _GAP_PX, font_of(_TITLE_PX))
+    places, legend_bottom = _place_chips(legend, width, _GAP_PX + len(titles) * _line_px(_TITLE_PX))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     heights = [_row_height(row) for row in rows]
-    sheet = Image.new("RGB", (width, round(legend_bottom + sum(heights))), _PAPER)
+    sheet = Image.new("RGB", (width, round(legend_bottom) + sum(heights)), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    font = font_of(_TITLE_PX)
-    draw.text((_GAP_PX, _GAP_PX), shorten(title, width - 2 * _GAP_PX, font), font=font, fill=_INK)
+    for number, line in enumerate(titles):
+        draw.text((_GAP_PX, _GAP_PX + number * _line_px(_TITLE_PX)), line, font=font_of(_TITLE_PX), fill=_INK)
     for chip, (x, y) in zip(legend, places, strict=True):
         _draw_chip(draw, chip, x, y, width)
-    top = legend_bottom
+    top = round(legend_bottom)
     for row, height in zip(rows, heights, strict=True):
         for column, cell in enumerate(row):
-            _draw_cell(sheet, draw, cell, _GAP_PX + column * (CELL_PX + _GAP_PX), round(top), _image_height(row))
+            _draw_cell(sheet, draw, cell, _GAP_PX + column * (CELL_PX + _GAP_PX), top)
         top += height
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, format="PNG")
     return path
 
 
-def _line_px() -> int:
-    return round(height_of(font_of(_TEXT_PX))) + 4
-
-
-def _image_height(row: Sequence[Cell]) -> int:
-    return max(cell.image.height for cell in row)
+def _line_px(size_px: int = _TEXT_PX) -> int:
+    return round(height_of(font_of(size_px))) + 4
 
 
 def _row_height(row: Sequence[Cell]) -> int:
-    return _image_height(row) + max(len(cell.captions) for cell in row) * _line_px() + 2 * _GAP_PX
+    return max(cell.image.height + len(cell.captions) * _line_px() for cell in row) + 2 * _GAP_PX
 
 
-def _place_chips(legend: Sequence[Chip], width: int) -> tuple[list[tuple[float, float]], float]:
+def _place_chips(legend: Sequence[Chip], width: int, top: float) -> tuple[list[tuple[float, float]], float]:
     """Where each begins, and where the last line of them ends."""
     font = font_of(_TEXT_PX)
     x: float = _GAP_PX
-    y: float = _GAP_PX + height_of(font_of(_TITLE_PX)) + _GAP_PX
+    y = top + _GAP_PX / 2
     places = []
     for chip in legend:
         needed = _CHIP_PX + 6 + width_of(chip.name, font) + _GAP_PX
@@ -118,7 +115,7 @@ def _place_chips(legend: Sequence[Chip], width: int) -> tuple[list[tuple[float, 
             x, y = _GAP_PX, y + _line_px() + 2
         places.append((x, y))
         x += needed
-    return places, y + (_line_px() + _GAP_PX if legend else 0)
+    return places, y + (_line_px() + _GAP_PX if legend else _GAP_PX / 2)
 
 
 def _draw_chip(draw: ImageDraw.ImageDraw, chip: Chip, x: float, y: float, width: int) -> None:
@@ -135,11 +132,9 @@ def _draw_chip(draw: ImageDraw.ImageDraw, chip: Chip, x: float, y: float, width:
     draw.text((left, y), shorten(chip.name, width - left, font), font=font, fill=_INK)
 
 
-def _draw_cell(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, left: int, top: int, image_height: int
-) -> None:
+def _draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, left: int, top: int) -> None:
     sheet.paste(cell.image, (left, top))
     font = font_of(_TEXT_PX)
     for number, caption in enumerate(cell.captions):
-        place = left, top + image_height + 4 + number * _line_px()
+        place = left, top + cell.image.height + 4 + number * _line_px()
         draw.text(place, shorten(caption, CELL_PX, font), font=font, fill=_FAINT if number else _INK)

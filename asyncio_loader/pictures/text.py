@@ -6,11 +6,11 @@ from typing import TypeAlias
 
 from PIL import ImageFont
 
-__all__ = ["Font", "font_of", "height_of", "shorten", "width_of"]
+__all__ = ["Font", "font_of", "height_of", "shorten", "width_of", "wrap"]
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-_GAP = "…"
+_GAP = "..."
 
 
 def font_of(size_px: int) -> Font:
@@ -23,7 +23,22 @@ def font_of(size_px: int) -> Font:
 
 
 def width_of(text: str, font: Font) -> float:
-    """In pixels."""
+    """In pixels, as `shorten` writes it."""
+    return _measure(_escape(text), font)
+
+
+def wrap(text: str, width_px: float, font: Font) -> list[str]:
+    """The text in lines that fit; a word that does not fit is shortened."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and width_of(f"{lines[-1]} {word}", font) <= width_px:
+            lines[-1] = f"{lines[-1]} {shorten(word, width_px, font)}"
+        else:
+            lines.append(shorten(word, width_px, font))
+    return lines
+
+
+def _measure(text: str, font: Font) -> float:
     left, _, right, _ = font.getbbox(text)
     return right - left
 
@@ -36,20 +51,20 @@ def height_of(font: Font) -> float:
 def shorten(text: str, width_px: float, font: Font) -> str:
     """As much of the text as fits; what is left out is from the middle, because names differ at their ends.
 
-    Characters that the font may not have are written as escapes.
+    Of Pillow's font are sure the letters of ASCII; others are written as escapes.
     """
-    text = text.encode("ascii", "backslashreplace").decode() if not _is_latin(text) else text
-    if width_of(text, font) <= width_px:
+    text = _escape(text)
+    if _measure(text, font) <= width_px:
         return text
-    gap = _GAP if isinstance(font, ImageFont.FreeTypeFont) else "..."
     for kept in range(len(text) - 1, 0, -1):
         head = kept // 2
-        short = f"{text[:head]}{gap}{text[len(text) - (kept - head) :]}"
-        if width_of(short, font) <= width_px:
+        short = f"{text[:head]}{_GAP}{text[len(text) - (kept - head) :]}"
+        if _measure(short, font) <= width_px:
             return short
     return ""
 
 
-def _is_latin(text: str) -> bool:
-    """Whether every font of ours has it; the small one knows no more than Latin-1."""
-    return all(character.isprintable() and (ord(character) < 256 or character in "…→") for character in text)
+def _escape(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isascii() and c.isprintable() else c.encode("unicode_escape").decode() for c in text)

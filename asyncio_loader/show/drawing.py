@@ -70,7 +70,15 @@ def _tint_masks(picture: npt.NDArray[np.uint8], sample: ShownSample) -> None:
     for number, mask in enumerate(sample.masks if sample.masks is not None else ()):
         color = color_of(labels[number] if number < len(labels) else number)
         large = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
-        _blend(picture, large > 0, color, _MASK_SHARE)
+        inside = large > 0
+        _blend(picture, inside, color, _MASK_SHARE)
+        picture[inside & ~_core(inside)] = color
+
+
+def _core(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """What is left without the pixels at the edge."""
+    framed = np.pad(inside, 1)
+    return framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
 
 
 def _stripe_padding(picture: npt.NDArray[np.uint8], sample: ShownSample, scale: float) -> None:

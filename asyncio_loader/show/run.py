@@ -15,6 +15,7 @@ from asyncio_loader.show.drawing import draw_sample, legend_of
 from asyncio_loader.show.sample import ShownSample, read_sample
 from asyncio_loader.training.datasets import DetectionSet, build_dataset, build_loader
 from asyncio_loader.training.naming import named
+from asyncio_loader.training.out_dirs import check_writable
 from asyncio_loader.training.translate import RunPlan, translate
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def show(config: Config, *, split: str, count: int, out: Path | None) -> str:
     if path.suffix.lower() != ".png":
         raise ConfigError(f"--out {str(path)!r} must be the name of a .png")
     # First of all: it would be a pity to find out after the data has been read.
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path.parent, "--out")
     with named(config.filename):
         samples, total = _first_samples(config.to_dict(), split, count)
     which = "sample" if len(samples) == 1 else f"{len(samples)} samples"

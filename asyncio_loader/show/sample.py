@@ -94,19 +94,19 @@ def _undo_normalization(image: npt.NDArray[Any], target: Mapping[str, Any]) -> P
 
 
 def _notes(target: Mapping[str, Any], size: tuple[int, int], shape: Sequence[int]) -> str:
-    """``640×480 → 320×240, flipped, padded to 320×256``."""
+    """``640x480 to 320x240, flipped, padded to 320x256``."""
     height, width = int(shape[0]), int(shape[1])
     parts = []
     original = target.get("ori_shape")
     if original is not None and (int(original[0]), int(original[1])) != (height, width):
-        parts.append(f"{int(original[1])}×{int(original[0])} → {width}×{height}")
+        parts.append(f"{int(original[1])}x{int(original[0])} to {width}x{height}")
     else:
-        parts.append(f"{width}×{height}")
+        parts.append(f"{width}x{height}")
     if target.get("flip"):
         direction = target.get("flip_direction")
         parts.append("flipped" if direction in (None, "horizontal") else f"flipped: {direction}")
     if size != (height, width):
-        parts.append(f"padded to {size[1]}×{size[0]}")
+        parts.append(f"padded to {size[1]}x{size[0]}")
     if not target.get("img_norm_cfg"):
         parts.append("colours as they are (no img_norm_cfg)")
     return ", ".join(parts)

@@ -33,7 +33,11 @@ def raiser(error: BaseException) -> Callable[[argparse.Namespace], int]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["train", "--help"], ["demo", "--help"], ["tune", "--help"], ["convert", "--help"], ["--version"]],
+    [
+        ["--version"],
+        ["--help"],
+        *([command, "--help"] for command in ("demo", "train", "tune", "convert", "doctor", "show")),
+    ],
 )
 def test_help_imports_no_torch(arguments: list[str]) -> None:
     code = (
