@@ -41,6 +41,15 @@ class LatencyHistogram:
             self._counts = [count // 2 for count in self._counts]
             self.count = sum(self._counts)
 
+    def copy(self, doublings: int = 0) -> LatencyHistogram:
+        """Another one with the same durations, each doubled so many times."""
+        other = LatencyHistogram(self._memory)
+        shift = doublings * _STEPS_PER_DOUBLING
+        for place, count in enumerate(self._counts):
+            other._counts[min(max(place + shift, 0), _PLACES - 1)] += count
+        other.count, other.total = self.count, self.total
+        return other
+
     def quantile(self, share: float) -> float:
         """Seconds that this share (0 to 1) of the remembered durations does not exceed, rounded up to the next step.
 

@@ -263,6 +263,21 @@ async def test_what_lies_here_is_not_asked_for_twice(uri: str) -> None:
     assert set(store.gets.values()) == {1}
 
 
+@pytest.mark.parametrize("later_bytes", [100_000, 200_000])
+@in_virtual_time
+async def test_sizes_that_move_into_another_class_are_protected_from_the_first_on(later_bytes: int) -> None:
+    """As an expected size does that comes down from the first guess."""
+    store = SlowStore(slow_at(200, slow_s=1.5))
+    run = Run(store, 0)
+    first_bytes = 300_000 - later_bytes
+    sizes = [first_bytes] * 190 + [later_bytes] * 20
+    run.prefetcher._agenda = Agenda([Job(ObjectRef(f"s3://bucket/{n}", s), Slot(n, n)) for n, s in enumerate(sizes)])
+    await run.run()
+
+    assert run.data[200] == b"200.1"
+    assert store.begun_s[200, 1] - store.begun_s[200, 0] < 0.25
+
+
 @in_virtual_time
 async def test_a_share_of_0_turns_it_off() -> None:
     run = await Run(SlowStore(slow_at(500)), 800, hedge=0.0).run()

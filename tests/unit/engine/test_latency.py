@@ -43,3 +43,15 @@ def test_what_is_out_of_its_range_counts_at_its_ends(seconds: float, least: floa
 def test_without_durations_there_is_no_quantile() -> None:
     with pytest.raises(ValueError, match="no durations"):
         LatencyHistogram().quantile(0.5)
+
+
+def test_a_copy_is_another_one_with_all_durations_doubled() -> None:
+    one = LatencyHistogram()
+    for seconds in (0.01, 0.02, 0.03):
+        one.add(seconds)
+    other = one.copy(doublings=2)
+    one.add(9.0)
+
+    assert (other.count, other.total) == (3, 3)
+    assert other.quantile(1.0) == pytest.approx(4 * 0.03, rel=0.1)
+    assert other.copy(doublings=-2).quantile(1.0) == pytest.approx(0.03, rel=0.1)
