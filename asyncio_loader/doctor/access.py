@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from asyncio_loader.doctor.findings import Finding, of_error
@@ -102,7 +102,7 @@ async def _without_listing(
 def _of_refusal(refusal: LoaderError, uri: str, advice: str) -> Finding:
     finding = of_error("list", refusal, uri)
     if not isinstance(refusal, AccessDenied):
-        return finding
+        return finding if finding.advice else replace(finding, advice="is that an S3 server, and the right URI?")
     return Finding("failed", "list", finding.text, f"{finding.advice}; {advice}" if finding.advice else advice)
 
 
@@ -127,7 +127,10 @@ async def _put_and_get(store: StoreRouter, mine: str) -> Finding:
     try:
         await store.put(mine, _TEXT)
     except LoaderError as error:
-        return of_error("put", error, mine)
+        found = of_error("put", error, mine)
+        return (
+            found if found.advice else replace(found, advice="does this server take objects, and here (s3:PutObject)?")
+        )
     try:
         came = bytes(await store.get(mine))
     except LoaderError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from asyncio_loader.doctor.findings import Finding, of_error
 from asyncio_loader.errors import ConfigError, LoaderError
@@ -66,8 +67,9 @@ async def _ask(inspection: Inspection, probe: str, uri: str, whereabouts: Wherea
     try:
         answer = await inspection.ask(probe)
     except LoaderError as error:
+        found = of_error("connection", error, probe)
         advice = f"is that the right endpoint ({whereabouts.endpoint_source}), does it run, can this machine reach it?"
-        yield of_error("connection", error, probe, advice=advice)
+        yield replace(found, advice=f"{found.advice}; {advice}" if found.advice else advice)
         return
     yield Finding("ok", "connection", f"first answer after {_ms(answer.elapsed_s)}, connecting included")
     yield judge_clock(answer.skew_s)

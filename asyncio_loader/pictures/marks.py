@@ -61,7 +61,7 @@ class Marker:
         self._draw.rectangle((x1, y1, x2, y2), outline=color, width=width_px)
 
     def name(self, corners: Corners, text: str, color: Color) -> bool:
-        """A name at its box, above if there is room, else inside, below or beside; False: there is none at all.
+        """A name at its box, above if there is room, else below, inside or beside; False: there is none at all.
 
         A very long one is shortened.
         """
@@ -87,8 +87,8 @@ class Marker:
 
 def _places(corners: Corners, width: float, height: float) -> Iterator[tuple[float, float]]:
     x1, y1, x2, y2 = corners
-    yield from ((x1, y1 - height - 1), (x1, y1 + 2), (x1, y2 + 1), (x2 - width, y1 - height - 1))
-    yield from ((x2 - width, y2 + 1), (x1, y2 - height - 2), (x2 + 1, y1), (x1 - width - 1, y1))
+    yield from ((x1, y1 - height - 1), (x1, y2 + 1), (x2 - width, y1 - height - 1), (x2 - width, y2 + 1))
+    yield from ((x1, y1 + 2), (x1, y2 - height - 2), (x2 + 1, y1), (x1 - width - 1, y1))
 
 
 def _is_light(color: Color) -> bool:

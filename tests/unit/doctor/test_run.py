@@ -132,7 +132,19 @@ def test_an_endpoint_where_nobody_listens(doctor: Doctor, monkeypatch: pytest.Mo
     assert (told.code, told.trouble) == (1, {"connection": "failed"})
     _, text, advice = told.lines["connection"]
     assert text == f"cannot reach {url} (Connection refused)"
-    assert advice.startswith("is that the right endpoint (S3Options.endpoint_url)")
+    assert advice.startswith("look at S3Options.endpoint_url; is that the right endpoint (S3Options.endpoint_url)")
+
+
+def test_a_certificate_of_an_authority_that_nobody_named(doctor: Doctor) -> None:
+    with simulator(tls=True) as server:
+        unknown = doctor(URI)
+        with environment({"AWS_CA_BUNDLE": server.ca_bundle}):
+            trusted = doctor(URI)
+
+    assert (unknown.code, unknown.trouble) == (1, {"connection": "failed"})
+    assert "is not trusted" in unknown.lines["connection"][1]
+    assert "AWS_CA_BUNDLE" in unknown.lines["connection"][2]
+    assert (trusted.code, trusted.trouble) == (0, {})
 
 
 def test_a_host_that_nobody_knows(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
