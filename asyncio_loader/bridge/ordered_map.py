@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from asyncio_loader.bridge.loop_thread import WAKE_S
+from asyncio_loader.bridge.native_threads import OpenCvShare, TorchShare
 from asyncio_loader.bridge.thread_end import wait_until_gone
 
 __all__ = ["OrderedThreadMap"]
@@ -24,6 +25,9 @@ class OrderedThreadMap(Generic[T, R]):
     The threads take items only while fewer than `budget_items` results wait for the consumer and hold less than
     `budget_bytes`; each thread may exceed that by the one result it is making. The consumer's next result is always
     either there, being made, or next to be taken, so the budget cannot deadlock.
+
+    The threads share what OpenCV and torch have of their own: see `native_threads`. OpenCV's number is lowered until
+    `close`.
 
     One consumer thread; `close` may be called from any thread, and after a fork does nothing harmful.
     """
@@ -62,8 +66,10 @@ class OrderedThreadMap(Generic[T, R]):
             threading.Thread(target=self._work, name=f"asyncio-loader-transform-{n}", daemon=True)
             for n in range(threads)
         ]
+        self._opencv, self._torch = OpenCvShare(threads), TorchShare(threads)
         for thread in self._threads:
             thread.start()
+        self._torch.settle()
 
     def get(self) -> R | None:
         """The next result in order, or None at the end. Blocks; raises what `apply` or `take` raised in its place."""
@@ -94,8 +100,10 @@ class OrderedThreadMap(Generic[T, R]):
             for thread in self._threads:
                 thread.join()
             wait_until_gone([thread.native_id for thread in self._threads if thread.native_id], _GONE_S)
+        self._opencv.release()
 
     def _work(self) -> None:
+        self._torch.enter()
         while self._work_once():
             pass
 

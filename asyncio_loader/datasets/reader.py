@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 
+from torch.utils.data import get_worker_info
+
+from asyncio_loader.bridge.native_threads import OpenCvShare
 from asyncio_loader.datasets.failures import FailureLog
 from asyncio_loader.datasets.recipe import as_ref
 from asyncio_loader.datasets.session import Session
@@ -38,6 +41,10 @@ class EpochReader:
         self._expected: Part | None = None
         self._failures = FailureLog()
         self._was_wrong = False
+        worker = get_worker_info()
+        if worker is not None:
+            # For as long as the process lives, like the one thread that torch leaves itself in a worker.
+            OpenCvShare(worker.num_workers)
 
     def read(self, part: Part, upcoming: Part | None = None) -> SampleStream:
         """The samples of a part. Ends a stream that is still open.
