@@ -148,7 +148,7 @@ class FailureLog:
 
     def end(self, seen: int) -> None:
         """As `close`, where the part is through; `seen` as in `note`."""
-        self._seen = seen
+        self._seen = max(seen, self._seen)
         self.close()
 
     @property

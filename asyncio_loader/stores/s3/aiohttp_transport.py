@@ -312,7 +312,7 @@ def _error_of(error: BaseException, endpoint: str, clock: PhaseClock) -> Transpo
         case TimeoutError():
             return clock.error(endpoint)
         case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
-            what = untrusted(endpoint, _reason(error))
+            return untrusted(endpoint, _reason(error))
         case aiohttp.ClientConnectorDNSError():
             what = unresolved(endpoint)
         case aiohttp.ClientSSLError() | ssl.SSLError():

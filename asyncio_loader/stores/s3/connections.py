@@ -332,7 +332,7 @@ class Pool:
             return timed_out("connection", endpoint, self.timeouts)
         match error:
             case ssl.SSLCertVerificationError():
-                what = untrusted(endpoint, _reason(error))
+                return untrusted(endpoint, _reason(error))
             case ssl.SSLError():
                 what = f"TLS with {endpoint} failed ({_reason(error)})"
             case _:

@@ -169,12 +169,13 @@ def timed_out(phase: str, endpoint: str, timeouts: RetryPolicy) -> TransportErro
     return TransportError(text, kind=FetchTimeout)
 
 
-def untrusted(endpoint: str, reason: str) -> str:
-    """What to say of a certificate."""
-    return (
+def untrusted(endpoint: str, reason: str) -> TransportError:
+    """The error of a certificate that is not trusted: final, for the next handshake would show the same one."""
+    text = (
         f"TLS: the certificate of {endpoint} is not trusted ({reason}); if an authority of your own signed it, name its"
         " PEM file in S3Options.ca_bundle or AWS_CA_BUNDLE"
     )
+    return TransportError(text, kind=FetchError)
 
 
 def unresolved(endpoint: str) -> str:

@@ -100,6 +100,14 @@ def test_the_summary_says_how_many_which_and_where(caplog: pytest.LogCaptureFixt
     ]
 
 
+def test_a_failure_that_ends_the_iteration_has_been_seen(caplog: pytest.LogCaptureFixture) -> None:
+    failures = log(on_error="skip")
+    failures.note(failed(), seen=1)
+    failures.end(seen=0)
+
+    assert warnings(caplog) == ["epoch 3: 1 of 1 samples failed and were left out: m://0 (ObjectNotFound)"]
+
+
 def test_ranks_and_workers_are_named(caplog: pytest.LogCaptureFixture) -> None:
     failures = log(shard=Shard(2, 1, 4))
     failures.note(failed(), seen=1)
