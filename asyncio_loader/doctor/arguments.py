@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=_SECONDS,
         metavar="S",
-        help="that each measurement of throughput takes (default: %(default)g)",
+        help="seconds that each measurement of the rate takes (default: %(default)g)",
     )
     parser.add_argument(
         "--mib",

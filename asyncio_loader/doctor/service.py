@@ -40,7 +40,7 @@ async def check_service(store: S3Store, options: S3Options, uri: str) -> AsyncIt
     try:
         whereabouts = await asyncio.to_thread(find_site, options)
     except ConfigError as error:
-        yield of_error("endpoint", error, uri)
+        yield of_error("settings", error, uri)
         return
     for finding in _of_whereabouts(whereabouts):
         yield finding

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
+# In rows of four, each some 450 pixels high: JPEG ends at 65,535, and so do many programs that show a PNG.
+_MOST_SAMPLES = 400
+
 
 def show(config: Config, *, split: str, count: int, out: Path | None) -> str:
     """Write a contact sheet of what the model gets.
@@ -30,7 +33,7 @@ def show(config: Config, *, split: str, count: int, out: Path | None) -> str:
     Args:
         config: from `load_config`.
         split: ``"train"``, ``"val"`` or ``"test"``: of `data`.
-        count: samples, the first ones in the order of epoch 0; fewer where there are no more.
+        count: samples, the first ones in the order of epoch 0, at most 400; fewer where there are no more.
         out: the PNG; its directory is made. None: ``show_<split>.png`` in the config's `work_dir`, else in
             ``work_dirs/<name of the config>``.
 
@@ -46,6 +49,10 @@ def show(config: Config, *, split: str, count: int, out: Path | None) -> str:
     """
     stem = Path(config.filename).stem if config.filename else "run"
     path = out or Path(config.get("work_dir") or Path("work_dirs", stem)) / f"show_{split}.png"
+    if count > _MOST_SAMPLES:
+        raise ConfigError(
+            f"-n {count} must be at most {_MOST_SAMPLES}: a larger picture is too large for many programs"
+        )
     if path.suffix.lower() != ".png":
         raise ConfigError(f"--out {str(path)!r} must be the name of a .png")
     # First of all: it would be a pity to find out after the data has been read.

@@ -73,7 +73,7 @@ def read_sample(image: Tensor, target: Mapping[str, Any], classes: Sequence[str]
         content=(min(int(shape[0]), height), min(int(shape[1]), width)),
         boxes=boxes,
         labels=labels,
-        names=[classes[label] if 0 <= label < len(classes) else f"label {label}" for label in labels],
+        names=[_name(label, classes) for label in labels],
         ignored=ignored if ignored is not None else np.zeros((0, 4), np.float32),
         masks=None if masks is None else masks.numpy(),
     )
@@ -110,6 +110,12 @@ def _notes(target: Mapping[str, Any], size: tuple[int, int], shape: Sequence[int
     if not target.get("img_norm_cfg"):
         parts.append("colours as they are (no img_norm_cfg)")
     return ", ".join(parts)
+
+
+def _name(label: int, classes: Sequence[str]) -> str:
+    if label < 0:
+        return "no label"
+    return classes[label] if label < len(classes) else f"label {label}"
 
 
 def _corners(boxes: Tensor | None) -> npt.NDArray[np.float32] | None:

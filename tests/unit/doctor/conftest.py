@@ -36,7 +36,7 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
     """Run it in this process."""
 
     def run(*arguments: str) -> Told:
-        code = cli.main(["doctor", *arguments, "--seconds", "0.05", "--concurrency", "4"])
+        code = cli.main(["doctor", "--seconds", "0.05", "--concurrency", "4", *arguments])
         printed = capsys.readouterr()
         assert printed.err == ""
         matches = [_LINE.fullmatch(line) for line in printed.out.splitlines()]

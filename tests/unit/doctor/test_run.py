@@ -212,7 +212,7 @@ def test_clocks_that_are_apart(offset_s: int, code: int, level: str, doctor: Doc
 
 def test_a_server_that_throttles(doctor: Doctor) -> None:
     with simulator(throttle=Throttle(per_second=50, burst=3)):
-        told = doctor(URI)
+        told = doctor(URI, "--seconds", "0.5")
 
     assert told.code == 0
     assert set(told.trouble.values()) == {"warning"}
@@ -230,8 +230,17 @@ def test_what_the_stores_warn_of_is_told_once(doctor: Doctor, caplog: pytest.Log
 def test_no_such_profile(doctor: Doctor) -> None:
     told = doctor(URI, "--profile", "lab")
 
-    assert (told.code, told.trouble) == (1, {"endpoint": "failed"})
-    assert "there is no AWS profile 'lab'" in told.lines["endpoint"][1]
+    assert (told.code, told.trouble) == (1, {"settings": "failed"})
+    assert "there is no AWS profile 'lab'" in told.lines["settings"][1]
+
+
+def test_an_endpoint_of_the_environment_that_is_no_url(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "minio:9000")
+
+    told = doctor(URI)
+
+    assert (told.code, told.trouble) == (1, {"settings": "failed"})
+    assert "'minio:9000' must look like https://host[:port]" in told.lines["settings"][1]
 
 
 def test_files_of_this_machine(tmp_path: Path, doctor: Doctor) -> None:

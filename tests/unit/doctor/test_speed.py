@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from asyncio_loader.errors import ConnectionLost, ServerFault, Throttled
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.stores.memory import MemoryStore
 from asyncio_loader.stores.router import StoreRouter
+from asyncio_loader.testing.virtual_time import in_virtual_time
 
 URI = "memory://x/"
 RETRY = RetryPolicy(max_attempts=2, backoff_initial_s=0.0, throttle_backoff_max_s=0.0)
@@ -125,19 +127,19 @@ async def test_of_a_large_object_a_part_is_read_again_and_again() -> None:
     assert (store.gets, store.bytes) == (2, 16 << 20)
 
 
-async def test_a_server_that_is_silent_ends_it_in_time() -> None:
+@in_virtual_time
+async def test_a_server_that_is_silent_is_waited_for_a_little_longer() -> None:
     class Silent(Counting):
         async def get(self, uri: str, **about: Any) -> Any:
-            import asyncio
-
             await asyncio.Event().wait()
 
     router, objects = await filled(Silent(), 100)
 
-    found = await check_rate(router, objects, URI, in_flight=2, seconds=0.01, most_bytes=1 << 20, retry=RETRY)
+    found = await check_rate(router, objects, URI, in_flight=2, seconds=2.0, most_bytes=1 << 20, retry=RETRY)
 
+    assert asyncio.get_running_loop().time() == 7.0
     assert found.level == "failed"
-    assert found.text.startswith("nothing came within 0.0 s")
+    assert found.text.startswith("nothing came within 7.0 s")
 
 
 def test_a_server_that_throttles_is_left_to_the_loader() -> None:

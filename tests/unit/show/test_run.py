@@ -179,6 +179,11 @@ def test_only_a_png_is_written(name: str, options: Options, tmp_path: Path) -> N
         run.show(load_config(CONFIG, options), split="train", count=1, out=tmp_path / name)
 
 
+def test_a_picture_has_an_end(options: Options, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="-n 401 must be at most 400"):
+        run.show(load_config(CONFIG, options), split="train", count=401, out=tmp_path / "s.png")
+
+
 def test_where_nothing_can_be_written_nothing_is_read(options: Options, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 

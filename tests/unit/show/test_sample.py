@@ -70,6 +70,15 @@ def test_labels_are_told_by_name() -> None:
     assert sample.boxes.tolist() == [[0, 1, 2, 3]] * 3
 
 
+def test_boxes_may_have_no_labels_and_there_may_be_none() -> None:
+    without = read_sample(tensor(image()), {"boxes": torch.zeros(2, 4)}, ["RBC"])
+    empty = read_sample(tensor(image()), {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}, ["RBC"])
+
+    assert list(without.names) == ["no label"] * 2
+    assert empty.boxes is not None
+    assert (len(empty.boxes), list(empty.names)) == (0, [])
+
+
 def test_a_test_pipeline_has_no_boxes() -> None:
     sample = read_sample(tensor(image()), {}, ["RBC"])
 
