@@ -19,29 +19,24 @@ class Objects:
     """What is in the images, in the order of the file within each.
 
     Attributes:
-        boxes: x1, y1, x2, y2 of every object that is no crowd, (n, 4) float32.
+        boxes: x1, y1, x2, y2 of every object, crowds among them, (n, 4) float64, as Python adds the file's numbers.
         labels: (n,) int64.
+        is_crowd: whether an object is a crowd, (n,).
         ends: where the objects of an image end in `boxes`, (images + 1,); the first is 0.
-        crowds: as `boxes`, of the crowds.
-        crowd_ends: as `ends`, of the crowds.
         masks: the segmentations of each image's objects, or None where they were left out.
     """
 
-    boxes: npt.NDArray[np.float32]
+    boxes: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
+    is_crowd: npt.NDArray[np.bool_]
     ends: npt.NDArray[np.int64]
-    crowds: npt.NDArray[np.float32]
-    crowd_ends: npt.NDArray[np.int64]
     masks: PackedList | None
 
     @classmethod
     def of(cls, found: Annotations, is_object: npt.NDArray[np.bool_], is_kept_image: npt.NDArray[np.bool_]) -> Objects:
         """Those of `found` that are objects, grouped by the images that are kept."""
-        is_kept = is_object & is_kept_image[found.image]
-        objects = _by_image(found.image, is_kept & ~found.is_crowd)
-        crowds = _by_image(found.image, is_kept & found.is_crowd)
-        # Corners are added in float64 and rounded once, as mmdet does from Python floats.
-        corners = np.concatenate((found.box[:, :2], found.box[:, :2] + found.box[:, 2:]), axis=1).astype(np.float32)
+        objects = _by_image(found.image, is_object & is_kept_image[found.image])
+        box = found.box[objects]
         ends = _ends(found.image[objects], is_kept_image)
         masks = None
         if found.segmentation:
@@ -50,25 +45,56 @@ class Objects:
                 for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
             )
         return cls(
-            boxes=corners[objects],
+            boxes=np.concatenate((box[:, :2], box[:, :2] + box[:, 2:]), axis=1),
             labels=found.label[objects],
+            is_crowd=found.is_crowd[objects],
             ends=ends,
-            crowds=corners[crowds],
-            crowd_ends=_ends(found.image[crowds], is_kept_image),
             masks=masks,
         )
 
     def of_image(self, position: int) -> dict[str, Any]:
-        """`bboxes`, `labels`, `bboxes_ignore` and `masks` of one image; new arrays."""
+        """`bboxes`, `labels`, `bboxes_ignore` (the crowds) and `masks` of one image, as 2.x has it; new arrays."""
+        at = self._at(position)
+        # Rounded once, after the corners were added, as mmdet does from Python floats.
+        boxes, is_crowd = self.boxes[at].astype(np.float32), self.is_crowd[at]
+        labels, masks = self.labels[at], self._masks_at(position)
+        if not is_crowd.any():
+            return {"bboxes": boxes, "labels": labels.copy(), "bboxes_ignore": _no_boxes(), "masks": masks}
+        return {
+            "bboxes": boxes[~is_crowd],
+            "labels": labels[~is_crowd],
+            "bboxes_ignore": boxes[is_crowd],
+            "masks": [mask for mask, is_ignored in zip(masks, is_crowd.tolist(), strict=True) if not is_ignored],
+        }
+
+    def instances_of_image(self, position: int) -> list[dict[str, Any]]:
+        """One dict per object, crowds in their places, as mmdet 3.x has it; see `CocoIndex.results_3x`."""
+        at = self._at(position)
+        rows = zip(
+            self.is_crowd[at].tolist(),
+            self.boxes[at].tolist(),
+            self.labels[at].tolist(),
+            self._masks_at(position),
+            strict=True,
+        )
+        return [
+            {"ignore_flag": int(is_crowd), "bbox": box, "bbox_label": label} | ({"mask": mask} if mask else {})
+            for is_crowd, box, label, mask in rows
+        ]
+
+    def _at(self, position: int) -> slice:
         if not 0 <= position < len(self.ends) - 1:
             raise IndexError(f"position {position} of {len(self.ends) - 1} images")
-        start, end = int(self.ends[position]), int(self.ends[position + 1])
-        return {
-            "bboxes": self.boxes[start:end].copy(),
-            "labels": self.labels[start:end].copy(),
-            "bboxes_ignore": self.crowds[self.crowd_ends[position] : self.crowd_ends[position + 1]].copy(),
-            "masks": [None] * (end - start) if self.masks is None else self.masks[position],
-        }
+        return slice(int(self.ends[position]), int(self.ends[position + 1]))
+
+    def _masks_at(self, position: int) -> list[Any]:
+        at = self._at(position)
+        masks: list[Any] = [None] * (at.stop - at.start) if self.masks is None else self.masks[position]
+        return masks
+
+
+def _no_boxes() -> npt.NDArray[np.float32]:
+    return np.zeros((0, 4), dtype=np.float32)
 
 
 def _by_image(image: npt.NDArray[np.int64], is_chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

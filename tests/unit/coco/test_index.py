@@ -142,6 +142,37 @@ def test_a_test_sample_has_no_annotations() -> None:
     assert "ann_info" in parse(test_mode=True).results(0, img_prefix="", test_mode=False)
 
 
+def test_a_sample_of_3x_starts_with_its_keys_in_its_order_in_test_mode_too() -> None:
+    results = parse(test_mode=True).results_3x(0, img_prefix="s3://b/train/", seg_prefix="s3://b/seg")
+
+    assert {
+        "img_path": "s3://b/train/wide.jpg",
+        "img_id": 30,
+        "seg_map_path": "s3://b/seg/wide.png",
+        "height": 48,
+        "width": 64,
+        "instances": [
+            {"ignore_flag": 0, "bbox": [3, 4, 13, 14], "bbox_label": 0},
+            {"ignore_flag": 1, "bbox": [5, 6, 15, 16], "bbox_label": 1},
+        ],
+        "sample_idx": 0,
+    } == results
+    assert ["img_path", "img_id", "seg_map_path", "height", "width", "instances", "sample_idx"] == list(results)
+
+
+def test_a_sample_of_3x_without_prefixes_has_bare_names_and_no_map() -> None:
+    results = parse().results_3x(1, img_prefix=None)
+
+    assert ("sub/tall.v2.png", None) == (results["img_path"], results["seg_map_path"])
+
+
+def test_squares_are_high_or_wide_as_the_dialect_has_it() -> None:
+    options: dict[str, Any] = {"test_mode": True}
+
+    assert [1, 0, 0, 0] == parse(**options).flags.tolist()
+    assert [1, 0, 1, 0] == parse(is_square_wide=True, **options).flags.tolist()
+
+
 def test_samples_share_nothing() -> None:
     index = parse()
     index.results(0, img_prefix="")["bbox_fields"].append("gt_bboxes")

@@ -73,3 +73,18 @@ def test_what_is_given_out_may_be_changed() -> None:
 def test_positions_outside_are_refused(position: int) -> None:
     with pytest.raises(IndexError, match="of 1 images"):
         Objects.of(found([0]), every(1), every(1)).of_image(position)
+
+
+def test_instances_have_crowds_in_their_places_and_exact_corners() -> None:
+    instances = Objects.of(found([0, 1, 0], crowds=(0,)), every(3), every(2)).instances_of_image(0)
+
+    assert [
+        {"ignore_flag": 1, "bbox": [0.0, 0.0, 10.0, 20.0], "bbox_label": 0, "mask": [[0] * 6]},
+        {"ignore_flag": 0, "bbox": [2.0, 2.0, 12.0, 22.0], "bbox_label": 2, "mask": [[2] * 6]},
+    ] == instances
+
+
+def test_instances_without_segmentations_have_no_mask() -> None:
+    instances = Objects.of(found([0], masks=False), every(1), every(1)).instances_of_image(0)
+
+    assert ["ignore_flag", "bbox", "bbox_label"] == list(instances[0])
