@@ -4,8 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PEERS  := $(VENV)/.installed-peers
+SIMD   := $(CURDIR)/.venv/pillow-simd
 
-.PHONY: help setup demo test lint bench compare pillow-simd clean
+.PHONY: help setup demo test lint bench compare pillow-simd pillow-simd-headers test-pillow-simd clean
 help:
 	@echo "make setup    install everything into $(VENV)"
 	@echo "make demo     from a bucket to a training Faster R-CNN, on this machine"
@@ -13,6 +14,7 @@ help:
 	@echo "make lint     ruff, mypy --strict, import layers"
 	@echo "make bench    the benchmark cases"
 	@echo "make compare  ours and the peers on the same server"
+	@echo "make test-pillow-simd  the whole test suite with pillow-simd in Pillow's place"
 
 # uv (itself from pip) resolves and installs in a fraction of pip's time; it lives in the same environment. Byte code is
 # compiled once, here: where PYTHONDONTWRITEBYTECODE is set each process would compile torch anew, for seconds.
@@ -50,11 +52,21 @@ bench: $(PEERS)
 compare: $(PEERS)
 	$(BIN)/python bench/compare.py all --tls
 
-# Pillow's files replaced by pillow-simd's. Needs a C compiler and the headers of libjpeg and zlib
-# (Debian: libjpeg62-turbo-dev zlib1g-dev). torchvision requires Pillow by name, so this comes last.
-pillow-simd: $(STAMP)
+# Pillow's files replaced by pillow-simd's. Needs a C compiler and the headers of libjpeg and zlib. torchvision requires
+# Pillow by name, so this comes last; and anew each time, as whatever is installed after it may bring Pillow back.
+pillow-simd: $(STAMP) pillow-simd-headers
 	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python pillow
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-binary pillow-simd pillow-simd
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-binary pillow-simd --reinstall-package pillow-simd pillow-simd
+
+pillow-simd-headers:
+	@printf '#include <stdio.h>\n#include <jpeglib.h>\n#include <zlib.h>\n' | $(CC) -fsyntax-only -xc - 2>/dev/null || { \
+		echo "pillow-simd is built from source: it needs a C compiler and the headers of libjpeg and zlib;" \
+			"on Debian: apt-get install gcc libc6-dev libjpeg62-turbo-dev zlib1g-dev" >&2; exit 1; }
+
+# The whole suite in an environment of its own, with pillow-simd in Pillow's place. PYTEST=… runs a part of it.
+test-pillow-simd:
+	$(MAKE) VENV=$(SIMD) pillow-simd
+	OMP_WAIT_POLICY=PASSIVE ASYNCIO_LOADER_OTHER=$(SIMD)/other $(SIMD)/bin/python -m pytest $(PYTEST)
 
 clean:
 	rm -rf $(VENV) work_dirs
