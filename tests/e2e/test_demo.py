@@ -17,6 +17,7 @@ from PIL import Image
 
 from asyncio_loader.cli import main
 from asyncio_loader.demo import run
+from asyncio_loader.pictures.sheet import CELL_PX
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def test_the_demo_without_learning(
         assert name in out
     assert (tmp_path / "out" / "iter_2.pth").is_file()
     with Image.open(tmp_path / "out" / "predictions.png") as sheet:
-        assert sheet.size[0] == 4 * 320
+        # Four side by side.
+        assert sheet.width == 4 * (CELL_PX + 12) + 12
     # The bucket was this process's S3 for the length of the demo only.
     assert "AWS_ENDPOINT_URL_S3" not in os.environ
 
