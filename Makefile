@@ -4,14 +4,16 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PEERS  := $(VENV)/.installed-peers
+DOCS   := $(VENV)/.installed-docs
 SIMD   := $(CURDIR)/.venv/pillow-simd
 
-.PHONY: help setup demo test lint bench compare pillow-simd pillow-simd-headers test-pillow-simd clean
+.PHONY: help setup demo test lint docs bench compare pillow-simd pillow-simd-headers test-pillow-simd clean
 help:
 	@echo "make setup    install everything into $(VENV)"
 	@echo "make demo     from a bucket to a training Faster R-CNN, on this machine"
 	@echo "make test     the whole test suite"
 	@echo "make lint     ruff, mypy --strict, import layers"
+	@echo "make docs     the pages of docs/ into build/docs"
 	@echo "make bench    the benchmark cases"
 	@echo "make compare  ours and the peers on the same server"
 	@echo "make test-pillow-simd  the whole test suite with pillow-simd in Pillow's place"
@@ -45,6 +47,14 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What the tests of the pages do not need: they run the code on them, and this draws them.
+$(DOCS): $(STAMP)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[docs]'
+	@touch $@
+
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(PEERS)
 	$(BIN)/python -m bench
