@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from asyncio_loader import CocoDataset, Compose
 from asyncio_loader.datasets.collate import collate
@@ -17,9 +18,19 @@ from asyncio_loader.transforms.fused import Fused
 from asyncio_loader.transforms.geometric import RandomFlip
 from asyncio_loader.transforms.registry import Transform
 from bench.images import DetectionData
-from bench.pipelines import DIVISOR, FLIP_RATIO, MEAN, SCALE, SEED, STD, Batch, Item, Sample, Stage
+from bench.pipelines import DIVISOR, FLIP_RATIO, MEAN, SCALE, SEED, STD, Batch, Item, Sample, Stage, padded_size
 
-__all__ = ["PIPELINE", "as_batch", "dataset_of", "finish", "items_of", "stages_of", "start"]
+__all__ = [
+    "LEAN_PIPELINE",
+    "PIPELINE",
+    "as_batch",
+    "as_on_the_device",
+    "dataset_of",
+    "finish",
+    "items_of",
+    "stages_of",
+    "start",
+]
 
 PIPELINE: list[dict[str, Any]] = [
     {"type": "LoadImageFromFile"},
@@ -30,6 +41,13 @@ PIPELINE: list[dict[str, Any]] = [
     {"type": "Pad", "size_divisor": DIVISOR},
     {"type": "DefaultFormatBundle"},
     {"type": "Collect", "keys": ["img", "gt_bboxes", "gt_labels"]},
+]
+
+# For `uint8` hand-over: what is left to the device is normalizing, and padding to a multiple.
+LEAN_PIPELINE: list[dict[str, Any]] = [
+    {**entry, "img_to_float": False} if entry["type"] == "DefaultFormatBundle" else entry
+    for entry in PIPELINE
+    if entry["type"] not in ("Normalize", "Pad")
 ]
 
 _NAMES = {
@@ -44,7 +62,14 @@ _NAMES = {
 }
 
 
-def dataset_of(data: DetectionData, *, fuse: bool, batch_size: int = 1, endpoint_url: str | None = None) -> CocoDataset:
+def dataset_of(
+    data: DetectionData,
+    *,
+    fuse: bool,
+    is_lean: bool = False,
+    batch_size: int = 1,
+    endpoint_url: str | None = None,
+) -> CocoDataset:
     """The data set with its images in RAM, or in the bucket of a server; in the order of the file.
 
     The annotations are read from RAM in any case, and all of it from the store of this process.
@@ -56,7 +81,7 @@ def dataset_of(data: DetectionData, *, fuse: bool, batch_size: int = 1, endpoint
         place = {"img_prefix": "s3://bucket/train2017/", "file_client_args": arguments}
     return CocoDataset(
         "memory://bccd/annotations.json",
-        pipeline=Compose(PIPELINE, fuse=fuse),
+        pipeline=Compose(LEAN_PIPELINE if is_lean else PIPELINE, fuse=fuse),
         classes=data.classes,
         shuffle=False,
         seed=SEED,
@@ -109,6 +134,16 @@ def as_batch(collated: Any) -> Batch:
         boxes=collated["gt_bboxes"].data[0],
         labels=collated["gt_labels"].data[0],
     )
+
+
+def as_on_the_device(batch: Batch) -> Batch:
+    """What the device makes of a uint8 batch: in RGB, normalized, padded."""
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, STD))
+    images = (batch.images.flip(1).float() - mean) / std
+    height, width = images.shape[2:]
+    padded = padded_size(height, width)
+    images = torch.nn.functional.pad(images, (0, padded[1] - width, 0, padded[0] - height))
+    return Batch(images=images, boxes=batch.boxes, labels=batch.labels)
 
 
 async def _fill(store: MemoryStore, data: DetectionData) -> None:

@@ -24,6 +24,8 @@ __all__ = ["load", "load_with_workers", "map_in_threads", "time_stages"]
 CHECKED = 16
 # Batches that each thread is ahead of the consumer; a DataLoader's workers are as many (`prefetch_factor`).
 AHEAD = 2
+# torch divides where OpenCV multiplies, both rounded to float32.
+_LEAN_LEVELS = 0.001
 
 
 def load(
@@ -31,20 +33,22 @@ def load(
     batch_size: int,
     threads: int,
     fuse: bool = True,
+    is_lean: bool = False,
     native: int | None = 1,
     endpoint_url: str | None = None,
 ) -> dict[str, float]:
     """Ours in threads."""
     _limit_native_threads(native)
     data = read_bccd(images)
-    dataset = ours.dataset_of(data, fuse=fuse, endpoint_url=endpoint_url)
+    dataset = ours.dataset_of(data, fuse=fuse, is_lean=is_lean, endpoint_url=endpoint_url)
     with Loader(dataset, batch_size, collate=partial(collate, samples_per_gpu=batch_size), threads=threads) as loader:
 
         def batches(epoch: int) -> Iterator[Any]:
             loader.set_epoch(epoch)
             return map(ours.as_batch, loader)
 
-        return _measure(batches, ours.items_of(data, dataset, 0), levels=0)
+        items = ours.items_of(data, dataset, 0)
+        return _measure(batches, items, levels=_LEAN_LEVELS if is_lean else 0, is_lean=is_lean)
 
 
 def map_in_threads(images: int, batch_size: int, way: str, threads: int) -> dict[str, float]:
@@ -63,11 +67,11 @@ def map_in_threads(images: int, batch_size: int, way: str, threads: int) -> dict
         return _measure(batches, items[0], levels=_levels_of(way))
 
 
-def load_with_workers(images: int, batch_size: int, way: str) -> dict[str, float]:
+def load_with_workers(images: int, batch_size: int, way: str, is_lean: bool = False) -> dict[str, float]:
     """Any way in a torch DataLoader with two workers."""
     _limit_native_threads(1)
     data = read_bccd(images)
-    dataset = ours.dataset_of(data, fuse=True, batch_size=batch_size)
+    dataset = ours.dataset_of(data, fuse=True, is_lean=is_lean, batch_size=batch_size)
     items = [ours.items_of(data, dataset, epoch) for epoch in range(2)]
     common: dict[str, Any] = {"batch_size": batch_size, "num_workers": 2, "persistent_workers": True}
     if way == "ours":
@@ -86,7 +90,7 @@ def load_with_workers(images: int, batch_size: int, way: str) -> dict[str, float
             sampler.epoch = epoch
             return iter(loader)
 
-    return _measure(batches, items[0], levels=_levels_of(way))
+    return _measure(batches, items[0], levels=_LEAN_LEVELS if is_lean else _levels_of(way), is_lean=is_lean)
 
 
 def time_stages(images: int, batch_size: int, way: str) -> dict[str, float]:
@@ -138,15 +142,19 @@ class _EpochSampler:
         return iter(range(self.epoch * self._images, (self.epoch + 1) * self._images))
 
 
-def _measure(batches: Callable[[int], Iterator[Any]], items: Sequence[Any], *, levels: float) -> dict[str, float]:
+def _measure(
+    batches: Callable[[int], Iterator[Any]], items: Sequence[Any], *, levels: float, is_lean: bool = False
+) -> dict[str, float]:
     """Check an epoch, then time the next.
 
     Args:
         batches: the batches of an epoch, by its number.
         items: of epoch 0.
         levels: of 255, that a pixel may be off.
+        is_lean: the batches are uint8; what the device makes of them is compared, and not timed.
     """
-    _check(batches(0), items, levels)
+    whole = batches(0)
+    _check(map(ours.as_on_the_device, whole) if is_lean else whole, items, levels)
     cpu_s, started_s = cpu_seconds(), time.perf_counter()
     count = sum(len(batch.images) for batch in batches(1))
     wall_s, cpu_s = time.perf_counter() - started_s, cpu_seconds() - cpu_s

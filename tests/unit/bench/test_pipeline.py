@@ -103,9 +103,11 @@ def test_a_difference_is_found(items: list[Item]) -> None:
     [
         ("load", {"threads": 2}),
         ("load", {"threads": 1, "fuse": False}),
+        ("load", {"threads": 2, "is_lean": True}),
         ("map_in_threads", {"way": "openmmlab", "threads": 2}),
         ("map_in_threads", {"way": "vision", "threads": 1}),
         ("load_with_workers", {"way": "ours"}),
+        ("load_with_workers", {"way": "ours", "is_lean": True}),
         ("load_with_workers", {"way": "openmmlab"}),
     ],
 )
