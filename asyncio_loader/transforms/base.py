@@ -158,7 +158,7 @@ def apply(transform: Transform, results: Sample) -> Sample | None:
 
 def _image_name(results: Sample) -> str | None:
     """Name of the sample's image as `LoadImageFromFile` makes it, be it before or after that ran."""
-    name, info = results.get("filename"), results.get("img_info")
+    name, info = results.get("filename", results.get("img_path")), results.get("img_info")
     if name is None and isinstance(info, Mapping) and "filename" in info:
         name = os.path.join(results.get("img_prefix") or "", info["filename"])
     return None if name is None else str(name)

@@ -24,6 +24,7 @@ from asyncio_loader.transforms.geometric import DIRECTIONS, Pad, RandomFlip
 from asyncio_loader.transforms.photometric import Normalize
 from asyncio_loader.transforms.registry import Transform
 from asyncio_loader.transforms.scaling import flip_image
+from asyncio_loader.transforms.three import is_3x
 
 __all__ = ["Fused", "fuse"]
 
@@ -67,9 +68,9 @@ def _is_known(transform: Transform, kind: type) -> bool:
 class Fused:
     """Transforms that are run as one on an image that is a uint8 array of two to four channels.
 
-    Any other sample goes through the plain transforms one by one: one with several images, with an image of floats
-    or of one channel, or with something that a plain transform would refuse. What is in the sample afterwards and what
-    is raised are the same on both ways. Threads may share it.
+    Any other sample goes through the plain transforms one by one: one of mmdet 3.x, one with several images, with an
+    image of floats or of one channel, or with something that a plain transform would refuse. What is in the sample
+    afterwards and what is raised are the same on both ways. Threads may share it.
 
     Attributes:
         transforms: a `RandomFlip`, a `Normalize` and a `Pad`, in this order; one of the outer two may be missing.
@@ -106,7 +107,9 @@ class Fused:
     def _takes(self, results: Sample) -> bool:
         image = results.get("img")
         return (
-            results.get("img_fields", ["img"]) == ["img"]
+            # There the sizes after Pad and what RandomFlip notes are others.
+            not is_3x(results)
+            and results.get("img_fields", ["img"]) == ["img"]
             # Of a subclass nobody knows what an index or a copy of it gives.
             and type(image) is np.ndarray
             and image.dtype == np.uint8

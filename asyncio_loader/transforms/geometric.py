@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.records import Sample
+from asyncio_loader.transforms import three
 from asyncio_loader.transforms.base import rng_of
 from asyncio_loader.transforms.registry import TRANSFORMS
 from asyncio_loader.transforms.scaling import (
@@ -41,29 +42,42 @@ class Resize:
     `scale_idx`, `img`, `img_shape`, `pad_shape`, `scale_factor` (width, height, width, height ratio, float32),
     `keep_ratio`.
 
+    With `scale` or `scale_factor` it is that of mmdet 3.x, for a sample of 3.x: see `three.resize` for what it writes.
+
     Attributes:
         img_scale: (long edge, short edge) in pixels in any order, or a list of them. With `keep_ratio` the image just
             fits into them, without it they are width and height.
         multiscale_mode: which scale of several: ``value`` draws one of them, ``range`` draws the long and the short
             edge evenly, and each on its own, between the least and the greatest, both inclusive.
         ratio_range: (least, greatest): the one scale times a ratio drawn evenly from between them.
-        keep_ratio: keep width : height.
+        keep_ratio: keep width : height. None: in the form of 2.x True, in that of 3.x False, as mmdet has it.
         bbox_clip_border: clip boxes to the image.
         backend: ``cv2`` or ``pillow``.
         interpolation: of the image; masks and semantic maps take the nearest pixel.
         override: resize a sample that has been resized before, from where it is now.
+        scale: (width, height) in pixels; with `keep_ratio` the edges, in any order, that the image just fits into.
+        scale_factor: a factor, or one for the width and one for the height, instead of `scale`.
+        clip_object_border: as `bbox_clip_border`, which is its name in 2.x.
     """
 
     img_scale: Any = None
     multiscale_mode: str = "range"
     ratio_range: Sequence[float] | None = None
-    keep_ratio: bool = True
+    keep_ratio: bool | None = None
     bbox_clip_border: bool = True
     backend: str = "cv2"
     interpolation: str = "bilinear"
     override: bool = False
+    scale: Any = None
+    scale_factor: float | Sequence[float] | None = None
+    clip_object_border: bool = True
 
     def __post_init__(self) -> None:
+        self._is_3x_form = self.scale is not None or self.scale_factor is not None
+        if self._is_3x_form:
+            self._check_3x_form()
+        if self.keep_ratio is None:
+            self.keep_ratio = not self._is_3x_form
         self._scales = [] if self.img_scale is None else as_scales(self.img_scale)
         choices = (
             ("multiscale_mode", ("range", "value")),
@@ -79,12 +93,29 @@ class Resize:
             if len(self._scales) != 1:
                 raise ConfigError(f"ratio_range needs exactly one img_scale, not {self.img_scale!r:.80}")
 
+    def _check_3x_form(self) -> None:
+        for name in ("img_scale", "ratio_range"):
+            if getattr(self, name) is not None:
+                raise ConfigError(f"{name} is mmdet 2.x's, scale and scale_factor are 3.x's: write one dialect")
+        if (self.scale is None) == (self.scale_factor is None):
+            raise ConfigError(f"give scale or scale_factor, not {self.scale!r:.80} and {self.scale_factor!r:.80}")
+        if self.scale is not None and not is_pair(self.scale):
+            raise ConfigError(f"scale must be (width, height) in pixels, not {self.scale!r:.80}")
+        if self.scale_factor is not None and not (is_positive(self.scale_factor) or is_pair(self.scale_factor)):
+            raise ConfigError(f"scale_factor must be a number above 0 or two, not {self.scale_factor!r:.80}")
+
     def __call__(self, results: Sample) -> Sample:
         """Resize the sample.
 
         Raises:
-            ConfigError: there is no scale, or the sample has been resized before and `override` is off.
+            ConfigError: there is no scale, or the sample has been resized before and `override` is off; or the sample
+                is one of the other dialect.
         """
+        given = "scale or scale_factor" if self._is_3x_form else "a Resize without scale and scale_factor"
+        three.check_form("Resize", results, is_3x_form=self._is_3x_form, arguments=given)
+        if self._is_3x_form:
+            self.to_scale(results, self.scale or three.size_by_factor(results["img"], self.scale_factor or 1))
+            return results
         self._choose_scale(results)
         self._resize_images(results)
         height, width = results["img_shape"][:2]
@@ -100,6 +131,17 @@ class Resize:
         for name in results.get("seg_fields", []):
             results[name] = resize_image(results[name], self._size_of(results[name], results["scale"]), "nearest")
         return results
+
+    def to_scale(self, results: Sample, scale: Sequence[float]) -> None:
+        """Resize a sample of mmdet 3.x to another scale than `scale`."""
+        three.resize(
+            results,
+            (scale[0], scale[1]),
+            keep_ratio=bool(self.keep_ratio),
+            should_clip=self.bbox_clip_border and self.clip_object_border,
+            interpolation=self.interpolation,
+            backend=self.backend,
+        )
 
     def _choose_scale(self, results: Sample) -> None:
         if "scale" in results and not self.override:
@@ -160,41 +202,55 @@ class RandomFlip:
     Reads `flip` and `flip_direction` where `MultiScaleFlipAug` set them; else draws and writes them. `flip_direction`
     is None where nothing was flipped.
 
+    With `prob` it is that of mmdet 3.x, for a sample of 3.x: it draws in any case, and also writes `homography_matrix`.
+
     Attributes:
         flip_ratio: probability of flipping, 0 to 1, shared evenly by the directions; or one for each direction.
         direction: ``horizontal``, ``vertical``, ``diagonal`` (both at once), or a list of them.
+        prob: as `flip_ratio`, which is its name in 2.x.
     """
 
     flip_ratio: float | Sequence[float] | None = None
     direction: str | Sequence[str] = "horizontal"
+    prob: float | Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         self._directions = [self.direction] if isinstance(self.direction, str) else list(self.direction)
         for direction in self._directions:
             if direction not in DIRECTIONS:
                 raise ConfigError(f"direction must be one of {', '.join(DIRECTIONS)}, not {direction!r:.80}")
-        self._ratios = None if self.flip_ratio is None else self._as_ratios(self.flip_ratio)
+        if self.flip_ratio is not None and self.prob is not None:
+            raise ConfigError("flip_ratio is mmdet 2.x's, prob is 3.x's: write one dialect")
+        name = "flip_ratio" if self.prob is None else "prob"
+        given = getattr(self, name)
+        self._ratios = None if given is None else self._as_ratios(name, given)
 
-    def _as_ratios(self, flip_ratio: Any) -> list[float]:
+    def _as_ratios(self, name: str, flip_ratio: Any) -> list[float]:
         count = len(self._directions)
         ratios = list(flip_ratio) if isinstance(flip_ratio, list | tuple) else [flip_ratio]
         # With a small tolerance: 0.1 + 0.2 + 0.7 is more than 1 in floating point.
         if not all(is_positive(r) or r == 0 for r in ratios) or not 0 <= sum(ratios) <= 1 + 1e-9:
             raise ConfigError(
-                f"flip_ratio must be a probability between 0 and 1, or a list of them, not {flip_ratio!r:.80}"
+                f"{name} must be a probability between 0 and 1, or a list of them, not {flip_ratio!r:.80}"
             )
         if not isinstance(flip_ratio, list | tuple):
             return [float(ratios[0]) / count] * count
         if len(ratios) != count:
-            raise ConfigError(f"flip_ratio has {len(ratios)} probabilities for {count} directions")
+            raise ConfigError(f"{name} has {len(ratios)} probabilities for {count} directions")
         return [float(r) for r in ratios]
 
     def __call__(self, results: Sample) -> Sample:
         """Flip the sample, or don't.
 
         Raises:
-            ConfigError: there is neither a `flip_ratio` nor `flip` in the sample.
+            ConfigError: there is neither a `flip_ratio` nor `flip` in the sample, or the sample is one of the other
+                dialect.
         """
+        given = "a RandomFlip without prob" if self.prob is None else "prob"
+        three.check_form("RandomFlip", results, is_3x_form=self.prob is not None, arguments=given)
+        if self.prob is not None:
+            self._flip_3x(results)
+            return results
         drawn = None
         if "flip" not in results:
             drawn = self._draw_direction(rng_of(results))
@@ -212,6 +268,12 @@ class RandomFlip:
         for name in results.get("seg_fields", []):
             results[name] = flip_image(results[name], direction)
         return results
+
+    def _flip_3x(self, results: Sample) -> None:
+        direction = self._draw_direction(rng_of(results))
+        results["flip"], results["flip_direction"] = direction is not None, direction
+        if direction is not None:
+            three.flip(results, direction)
 
     def _draw_direction(self, rng: np.random.Generator) -> str | None:
         if self._ratios is None:
@@ -243,10 +305,12 @@ def _pad_values() -> dict[str, Any]:
 class Pad:
     """Pad image, masks and semantic map at the right and the bottom. Boxes stay where they are.
 
-    Writes `img`, `pad_shape`, `pad_fixed_size`, `pad_size_divisor`; `img_shape` stays that of the image inside.
+    Writes `img`, `pad_shape`, `pad_fixed_size`, `pad_size_divisor`; `img_shape` stays that of the image inside. A
+    sample of mmdet 3.x is padded by its rules: see `three.pad`.
 
     Attributes:
-        size: (height, width) in pixels to pad to; an image that is larger stays as it is.
+        size: (height, width) in pixels to pad to, with a sample of 3.x (width, height); an image that is larger stays
+            as it is.
         size_divisor: pad height and width to multiples of it.
         pad_to_square: pad to the longer edge.
         pad_val: values for ``img`` (see `pad_image`), ``masks`` and ``seg``; or one number for the first two.
@@ -276,6 +340,15 @@ class Pad:
 
     def __call__(self, results: Sample) -> Sample:
         """Pad the sample."""
+        if three.is_3x(results):
+            three.pad(
+                results,
+                size=self.size,
+                size_divisor=self.size_divisor,
+                is_square=self.pad_to_square,
+                values=self.values,
+            )
+            return results
         for name in results.get("img_fields", ["img"]):
             fixed_size = self.fixed_size(results[name])
             img = pad_image(results[name], fixed_size or self.multiple_of(results[name]), self.values["img"])
