@@ -28,6 +28,7 @@ class _OpenCv:
         self.lock = threading.RLock()
         self.holders = 0
         self.lowered_to: int | None = None
+        self.is_forked = False
 
     def lower(self, among: int) -> None:
         cv2 = _loaded("cv2")
@@ -37,8 +38,10 @@ class _OpenCv:
         share = max(1, cores // among)
         # Any other number is somebody's choice.
         if found in (cores, self.lowered_to) and share < found:
-            cv2.setNumThreads(share)
-            self.lowered_to = share
+            # A forked process has its parent's pool without the threads: OpenCV hangs, or crashes, where it shall end
+            # some of them. 0 leaves the pool alone, and does all in the thread that calls.
+            cv2.setNumThreads(0 if self.is_forked else share)
+            self.lowered_to = cv2.getNumThreads()
 
     def restore(self) -> None:
         cv2 = _loaded("cv2")
@@ -55,7 +58,7 @@ class OpenCvShare:
 
     Where there are several at a time the least of them counts. With the last one the number of before comes back,
     unless somebody has set another in the meantime: then that one stays. Thread-safe. A forked process begins with what
-    its parent had, and keeps it.
+    its parent had, and keeps it; lowered there, OpenCV uses one thread.
     """
 
     def __init__(self, among: int) -> None:
@@ -113,10 +116,11 @@ def _loaded(name: str) -> Any:
     return sys.modules.get(name)
 
 
-def _unlock() -> None:
+def _note_fork() -> None:
     # Another thread of the parent may have held it.
     _OPENCV.lock = threading.RLock()
+    _OPENCV.is_forked = True
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock)
+    os.register_at_fork(after_in_child=_note_fork)
