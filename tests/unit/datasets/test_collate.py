@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -34,6 +37,39 @@ def test_images_are_padded_to_the_largest_and_stacked() -> None:
     assert (30, 36) == ((stacked[0] == 1).sum(), (stacked[1] == 1).sum())
     assert {1.0, 7.0} == set(stacked.unique().tolist())
     assert (True, 7, False) == (batch.stack, batch.padding_value, batch.cpu_only)
+
+
+@pytest.mark.parametrize("dtypes", [("bfloat16", "bfloat16"), ("float32", "bfloat16"), ("float32", "uint8")])
+def test_dtypes_that_numpy_has_not_are_stacked_as_well(dtypes: tuple[str, str]) -> None:
+    first, second = (getattr(torch, dtype) for dtype in dtypes)
+    images = [torch.ones(3, 2, 5, dtype=first), torch.full((3, 4, 3), 2, dtype=second)]
+    (stacked,) = collate([DataContainer(each, stack=True) for each in images], samples_per_gpu=2).data
+
+    assert stacked.dtype == first
+    assert [stacked[0].sum().item(), stacked[1].sum().item()] == [30, 72]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_copies_are_made_by_the_thread_that_calls() -> None:
+    images = [DataContainer(torch.ones(3, 800, 1088), stack=True) for _ in range(2)]
+    before_threads = torch.get_num_threads()
+    more: list[str] = []
+
+    def work() -> None:
+        # A thread that is born now has a pool of its own as soon as torch shares its first call.
+        before = set(os.listdir("/proc/self/task"))
+        collate(images, samples_per_gpu=2)
+        more.extend(set(os.listdir("/proc/self/task")) - before)
+
+    torch.set_num_threads(4)
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    finally:
+        torch.set_num_threads(before_threads)
+
+    assert more == []
 
 
 def test_every_device_is_padded_for_itself() -> None:
