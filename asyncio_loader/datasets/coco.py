@@ -1,4 +1,4 @@
-"""COCO-like detection data, from the keys of an mmdet 2.x config."""
+"""COCO-like detection data, from the keys of an mmdet config, 2.x or 3.x."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from asyncio_loader.checks import whole_number
 from asyncio_loader.coco.index import CocoIndex
+from asyncio_loader.datasets.coco_keys import CocoKeys
 from asyncio_loader.datasets.collate import collate_detection
+from asyncio_loader.datasets.collate_packed import collate_packed, is_packed
 from asyncio_loader.datasets.custom_order import OrderSource
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.location import Location, join_root, read_file
@@ -31,14 +33,19 @@ __all__ = ["CocoDataset"]
 
 
 class CocoDataset(AsyncIterableDataset):
-    """Images and annotations by the rules of mmdet 2.28's `CocoDataset`, fetched ahead.
+    """Images and annotations by the rules of `CocoDataset` in mmdet 2.28 or 3.3, fetched ahead.
+
+    With any of `data_prefix`, `metainfo`, `filter_cfg` and `backend_args` it speaks the dialect of 3.x: the pipeline
+    gets samples of 3.x, with annotations in test mode, too, and a batch of what `PackDetInputs` makes is a dict of
+    `inputs` and `data_samples` (see `collate_packed`). Keys of both dialects are refused.
 
     The annotation file is read once, by the constructor; images come while it is iterated. A sample is what the
     pipeline makes of the dialect's `results` dict. Random transforms of ours draw from a generator made of (seed,
     epoch, position), so a sample does not depend on which thread or worker makes it.
 
     See `AsyncIterableDataset` for order, errors and processes. A sample that is there only to give every rank as many
-    as the others, or in place of one that was left out, has ``is_padding=True`` in its `img_metas`.
+    as the others, or in place of one that was left out, has ``is_padding=True`` in its `img_metas`, or in the
+    `metainfo` of its `data_samples`.
 
     Attributes:
         index: the annotations: image ids, categories, boxes by position.
@@ -48,10 +55,14 @@ class CocoDataset(AsyncIterableDataset):
     def __init__(
         self,
         ann_file: str,
-        img_prefix: str | None,
-        pipeline: Iterable[PipelineEntry] | Compose,
+        img_prefix: str | None = None,
+        pipeline: Iterable[PipelineEntry] | Compose | None = None,
         *,
         data_root: str | None = None,
+        data_prefix: Mapping[str, Any] | None = None,
+        metainfo: Mapping[str, Any] | None = None,
+        filter_cfg: Mapping[str, Any] | None = None,
+        backend_args: Mapping[str, Any] | None = None,
         classes: Sequence[str] | str | None = None,
         seg_prefix: str | None = None,
         filter_empty_gt: bool = True,
@@ -74,9 +85,13 @@ class CocoDataset(AsyncIterableDataset):
 
         Args:
             ann_file: annotation JSON: a path, an ``s3://`` URI, or what `path_mapping` makes one.
-            img_prefix: directory of the images, likewise.
-            pipeline: entries of a config, callables, or a `Compose`.
+            img_prefix: directory of the images, likewise. None: the names in the annotation file are paths.
+            pipeline: entries of a config, callables, or a `Compose`. It must be given.
             data_root: directory that the paths are relative to, unless they are absolute or URIs.
+            data_prefix: in 3.x ``dict(img=…, seg=…)``, for `img_prefix` and `seg_prefix`.
+            metainfo: in 3.x ``dict(classes=…)``, for `classes`; other entries are kept.
+            filter_cfg: in 3.x ``dict(filter_empty_gt=True, min_size=32)``; what it does not name is not filtered.
+            backend_args: in 3.x, for `file_client_args`.
             classes: names of the wanted categories, or a text file with one name per line, read as `ann_file` is but
                 not from under `data_root`; the order of the labels is the annotation file's. None: COCO's 80.
             seg_prefix: directory of the semantic maps.
@@ -90,8 +105,8 @@ class CocoDataset(AsyncIterableDataset):
             drop_last: see `AsyncIterableDataset`.
             group_by_aspect: batches of images that are all wider than high, or all not, so that less is padded. Whole
                 batches only: what is left of either group comes last, mixed. As GroupSampler of mmdet 2.x and
-                AspectRatioBatchSampler of mmdet 3.x mean it; unshuffled it is the latter's very order, but for square
-                images, which 2.x and this dataset count with the high ones.
+                AspectRatioBatchSampler of mmdet 3.x mean it; unshuffled it is the latter's very order. Square images
+                count with the high ones in 2.x and with the wide ones in 3.x.
             order: see `AsyncIterableDataset`.
             epochs: see `AsyncIterableDataset`.
             options: see `AsyncIterableDataset`.
@@ -109,30 +124,52 @@ class CocoDataset(AsyncIterableDataset):
             FetchError: the annotation file cannot be had.
         """
         seed = whole_number("seed", seed, least=0)
+        if pipeline is None:
+            raise ConfigError("pipeline is missing: give the list of transforms")
+        keys = CocoKeys.of(
+            keys_2x={
+                "img_prefix": img_prefix,
+                "seg_prefix": seg_prefix,
+                "classes": classes,
+                "filter_empty_gt": filter_empty_gt,
+                "file_client_args": file_client_args,
+            },
+            keys_3x={
+                "data_prefix": data_prefix,
+                "metainfo": metainfo,
+                "filter_cfg": filter_cfg,
+                "backend_args": backend_args,
+            },
+        )
         self.pipeline = pipeline if isinstance(pipeline, Compose) else Compose(pipeline)
         self.test_mode = test_mode
         source = _required(join_root(ann_file, data_root), "ann_file")
-        prefix = join_root(img_prefix, data_root)
-        location = Location.of(_image_client_args(self.pipeline, file_client_args))
-        unwanted = _unwanted(leave_out, quarantine, file_client_args)
+        prefix = join_root(keys.img_prefix, data_root)
+        location = Location.of(_image_client_args(self.pipeline, keys.client_args))
+        unwanted = _unwanted(leave_out, quarantine, keys.client_args)
         self._unwanted_digest = digest_names(sorted(unwanted)) if unwanted else None
 
         def is_unwanted(file_name: str) -> bool:
             return _uri_of(file_name, prefix, location) in unwanted
 
         self.index = CocoIndex.parse(
-            read_file(source, file_client_args),
+            read_file(source, keys.client_args),
             source=source,
-            classes=_names_in(classes, file_client_args) if isinstance(classes, str) else classes,
+            classes=_names_in(keys.classes, keys.client_args) if isinstance(keys.classes, str) else keys.classes,
             test_mode=test_mode,
-            filter_empty_gt=filter_empty_gt,
+            filter_empty_gt=keys.filter_empty_gt,
+            min_size=keys.min_size,
+            is_square_wide=keys.is_3x,
             with_masks=_may_need_masks(self.pipeline),
             leave_out=is_unwanted if unwanted else None,
         )
         _check_not_empty(self.index)
+        self._metainfo = {**keys.metainfo, "classes": self.index.classes}
         super().__init__(
             _ImageRefs(self.index.file_names, prefix, location),
-            transform=_RunPipeline(self.index, self.pipeline, prefix, join_root(seg_prefix, data_root), seed),
+            transform=_RunPipeline(
+                self.index, self.pipeline, prefix, join_root(keys.seg_prefix, data_root), seed, keys.is_3x
+            ),
             shuffle=not test_mode if shuffle is None else shuffle,
             seed=seed,
             batch_size=batch_size,
@@ -151,6 +188,11 @@ class CocoDataset(AsyncIterableDataset):
         self._grouped: Grouped | None = None
 
     @property
+    def metainfo(self) -> dict[str, Any]:
+        """What was given as `metainfo`, with the names of the wanted categories as `classes`."""
+        return dict(self._metainfo)
+
+    @property
     def CLASSES(self) -> tuple[str, ...]:  # noqa: N802 - the dialect's name for it
         """The names of the wanted categories, in the order asked for; labels follow `cat_ids`."""
         return self.index.classes
@@ -162,12 +204,15 @@ class CocoDataset(AsyncIterableDataset):
 
     @property
     def flag(self) -> npt.NDArray[np.uint8]:
-        """Aspect group of every image: 1 if wider than high."""
+        """Aspect group of every image: 1 if wider than high; in 3.x, or square."""
         return self.index.flags
 
     def collate(self, samples: list[Any]) -> Any:
-        """As torchvision's detection models take them: see `collate_detection`."""
-        return collate_detection(samples)
+        """As detection models take them: torchvision's, see `collate_detection`, or mmdet 3.x's, see `collate_packed`.
+
+        The samples tell which: the latter are what `PackDetInputs` makes.
+        """
+        return collate_packed(samples) if samples and is_packed(samples[0]) else collate_detection(samples)
 
     def _ordering(self, batch_size: int) -> Ordering:
         if not self.group_by_aspect:
@@ -216,9 +261,11 @@ class _RunPipeline:
     img_prefix: str | None
     seg_prefix: str | None
     seed: int
+    is_3x: bool
 
     def __call__(self, fetched: Fetched) -> Sample | None:
-        results = self.index.results(fetched.index, img_prefix=self.img_prefix, seg_prefix=self.seg_prefix)
+        begin = self.index.results_3x if self.is_3x else self.index.results
+        results = begin(fetched.index, img_prefix=self.img_prefix, seg_prefix=self.seg_prefix)
         results["img_bytes"] = fetched.data
         results["rng"] = np.random.default_rng((self.seed, fetched.epoch, fetched.position))
         sample = self.pipeline(results)
@@ -247,6 +294,9 @@ def _unwanted(
 
 def _mark_padding(sample: Sample) -> Sample:
     """Say it where metrics look: in the meta data of the image. Other samples stay as mmdet makes them."""
+    if is_packed(sample):
+        sample["data_samples"].set_metainfo({"is_padding": True})
+        return sample
     metas = sample.get("img_metas")
     for each in metas if isinstance(metas, list) else [metas]:
         if not isinstance(each, DataContainer) or not isinstance(each.data, dict):
