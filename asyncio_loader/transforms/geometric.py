@@ -55,7 +55,8 @@ class Resize:
         backend: ``cv2`` or ``pillow``.
         interpolation: of the image; masks and semantic maps take the nearest pixel.
         override: resize a sample that has been resized before, from where it is now.
-        scale: (width, height) in pixels; with `keep_ratio` the edges, in any order, that the image just fits into.
+        scale: (width, height) in pixels, or one number for both; with `keep_ratio` the edges, in any order, that the
+            image just fits into.
         scale_factor: a factor, or one for the width and one for the height, instead of `scale`.
         clip_object_border: as `bbox_clip_border`, which is its name in 2.x.
     """
@@ -99,8 +100,10 @@ class Resize:
                 raise ConfigError(f"{name} is mmdet 2.x's, scale and scale_factor are 3.x's: write one dialect")
         if (self.scale is None) == (self.scale_factor is None):
             raise ConfigError(f"give scale or scale_factor, not {self.scale!r:.80} and {self.scale_factor!r:.80}")
+        if is_positive(self.scale):
+            self.scale = (self.scale, self.scale)
         if self.scale is not None and not is_pair(self.scale):
-            raise ConfigError(f"scale must be (width, height) in pixels, not {self.scale!r:.80}")
+            raise ConfigError(f"scale must be (width, height) in pixels, or one for both, not {self.scale!r:.80}")
         if self.scale_factor is not None and not (is_positive(self.scale_factor) or is_pair(self.scale_factor)):
             raise ConfigError(f"scale_factor must be a number above 0 or two, not {self.scale_factor!r:.80}")
 

@@ -83,6 +83,11 @@ def test_what_a_transform_raises_names_it_and_the_image() -> None:
     assert isinstance(caught.value.__cause__, ValueError)
 
 
+def test_an_image_of_3x_is_named_by_its_path() -> None:
+    with pytest.raises(TransformError, match=r"^s3://b/train/a\.jpg: fail failed: ValueError: no box$"):
+        Compose([fail_with(ValueError("no box"))])({"img_path": "s3://b/train/a.jpg"})
+
+
 def test_a_key_error_stays_one_and_reads_well() -> None:
     with pytest.raises(KeyError) as caught:
         Compose([lambda results: results["gt_bboxes"]])({})

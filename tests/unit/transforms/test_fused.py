@@ -161,3 +161,13 @@ def test_threads_may_share_it() -> None:
 
     for one, other in zip(wanted, got, strict=True):
         np.testing.assert_array_equal(one["img"], other["img"])
+
+
+def test_a_sample_of_3x_goes_through_the_plain_transforms() -> None:
+    pipeline = [NORMALIZE, PAD]
+    given = {"img_path": "a.png", "img": IMAGE, "img_shape": IMAGE.shape[:2]}
+    fused, plain = (Compose(pipeline, fuse=fuse)(dict(given)) for fuse in (True, False))
+
+    assert ((64, 64), (64, 64, 3)) == (fused["img_shape"], fused["pad_shape"])
+    assert {**plain, "img": None, "img_norm_cfg": None} == {**fused, "img": None, "img_norm_cfg": None}
+    np.testing.assert_array_equal(plain["img"], fused["img"])

@@ -179,3 +179,27 @@ def test_the_semantic_map_is_read_from_its_own_file(tmp_path: Path) -> None:
 
     np.testing.assert_array_equal(results["gt_semantic_seg"], semantic)
     assert ["gt_semantic_seg"] == results["seg_fields"]
+
+
+def test_an_image_of_3x_has_its_size_without_channels(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    path = str(tmp_path / "a.png")
+    results = LoadImageFromFile(backend_args={"backend": "local"})({"img_path": path})
+
+    np.testing.assert_array_equal(results["img"], PIXELS)
+    assert {"img_path", "img", "img_shape", "ori_shape"} == set(results)
+    assert (5, 6) == results["img_shape"] == results["ori_shape"]
+
+
+def test_an_image_of_3x_is_decoded_from_the_bytes_that_came_with_it() -> None:
+    results = LoadImageFromFile(to_float32=True)({"img_path": "s3://bucket/a.png", "img_bytes": PNG})
+
+    np.testing.assert_array_equal(results["img"], PIXELS.astype(np.float32))
+    assert "img_bytes" not in results
+
+
+@pytest.mark.parametrize("entries", [{"img_path": "no/such.png"}, {"img_path": "a.png", "img_bytes": b"no image"}])
+def test_an_image_that_cannot_be_had_is_given_up_if_told_so(entries: dict[str, Any]) -> None:
+    assert LoadImageFromFile(ignore_empty=True)(dict(entries)) is None
+    with pytest.raises((ObjectNotFound, DecodeError)):
+        LoadImageFromFile()(dict(entries))
