@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from asyncio_loader.config import load_config
 from asyncio_loader.datasets.coco import CocoDataset
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.errors import ConfigError
@@ -151,3 +152,77 @@ def test_a_mix_and_wrong_values_are_refused_by_name(root: Path, options: dict[st
         make(root, **options)
 
     assert "\n" not in str(caught.value)
+
+
+CONFIG = """
+dataset_type = "CocoDataset"
+data_root = {root!r}
+backend_args = None
+metainfo = dict(classes=("cell",))
+train_pipeline = [
+    dict(type="LoadImageFromFile", backend_args=backend_args),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="RandomChoiceResize", scales=[(100, 80), (50, 40)], keep_ratio=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile", backend_args=backend_args),
+    dict(type="Resize", scale=(100, 80), keep_ratio=True),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(
+        type="PackDetInputs",
+        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
+    ),
+]
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=2,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    batch_sampler=dict(type="AspectRatioBatchSampler"),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file="train.json",
+        data_prefix=dict(img="train/"),
+        filter_cfg=dict(filter_empty_gt=True, min_size=32),
+        pipeline=train_pipeline,
+        backend_args=backend_args,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file="train.json",
+        data_prefix=dict(img="train/"),
+        test_mode=True,
+        pipeline=test_pipeline,
+        backend_args=backend_args,
+    ),
+)
+"""
+"""The datasets of mmdet 3.x's `configs/_base_/datasets/coco_detection.py`, with this module's files."""
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 2), ("val", 4)])
+def test_the_datasets_of_a_config_are_built_as_they_are(root: Path, split: str, count: int) -> None:
+    (root / "config.py").write_text(CONFIG.format(root=f"{root}/"))
+    section = dict(load_config(root / "config.py")[f"{split}_dataloader"]["dataset"])
+    assert "CocoDataset" == section.pop("type")
+    with Loader(CocoDataset(**section), batch_size=2) as loader:
+        batches = list(loader)
+
+    samples = [sample for batch in batches for sample in batch["data_samples"]]
+    assert count == len(samples)
+    for image, sample in zip([i for batch in batches for i in batch["inputs"]], samples, strict=True):
+        assert tuple(image.shape[1:]) == sample.img_shape
+        # Boxes of a test pipeline that resizes before it loads them are those of the original image, as in mmdet.
+        scale = sample.scale_factor * 2 if split == "train" else (1, 1, 1, 1)
+        for box in sample.gt_instances.bboxes.tolist():
+            unflipped = [image.shape[2] - box[2], box[1], image.shape[2] - box[0], box[3]]
+            wanted = [corner * ratio for corner, ratio in zip((1, 2, 11, 12), scale, strict=True)]
+            assert wanted in (pytest.approx(box), pytest.approx(unflipped if sample.get("flip") else box))
