@@ -72,6 +72,17 @@ def test_copies_are_made_by_the_thread_that_calls() -> None:
     assert more == []
 
 
+def test_a_stack_of_one_is_no_copy() -> None:
+    sample = image(2, 5)
+    (stacked,) = collate([sample]).data
+    (turned,) = collate([DataContainer(sample.data.transpose(1, 2), stack=True)]).data
+
+    assert (1, 3, 2, 5) == tuple(stacked.shape)
+    assert stacked.data_ptr() == sample.data.data_ptr()
+    assert (1, 3, 5, 2) == tuple(turned.shape)
+    assert turned.is_contiguous()
+
+
 def test_every_device_is_padded_for_itself() -> None:
     batch = collate([image(2, 2), image(3, 3), image(4, 4)], samples_per_gpu=2)
 
