@@ -59,7 +59,8 @@ class PackDetInputs:
         if "img_info" in results:
             raise ConfigError("PackDetInputs is mmdet 3.x's and the sample 2.x's: that ends in Collect")
         structures = installed_structures()
-        flags = results.get("gt_ignore_flags")
+        given = results.get("gt_ignore_flags")
+        flags = None if given is None else np.asarray(given, dtype=bool)
         sample = structures.sample(metainfo={key: results[key] for key in self.meta_keys if key in results})
         sample.gt_instances = _instances(structures, results, slice(None) if flags is None else ~flags)
         sample.ignored_instances = structures.instances() if flags is None else _instances(structures, results, flags)

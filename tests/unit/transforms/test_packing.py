@@ -118,6 +118,10 @@ def test_without_flags_all_objects_are_to_be_learnt() -> None:
     assert "inputs" not in packed
 
 
+def test_flags_of_whole_numbers_count_as_well() -> None:
+    check_sample(PackDetInputs()(sample(gt_ignore_flags=np.array([0, 1, 0], dtype=np.uint8)))["data_samples"])
+
+
 def test_meta_keys_that_are_absent_are_left_out() -> None:
     packed = PackDetInputs(meta_keys=("img_id", "no_such_key", "flip"))(sample())["data_samples"]
 
