@@ -50,6 +50,10 @@ class PackDetInputs:
         "flip_direction",
     )
 
+    def __post_init__(self) -> None:
+        # Imported now: in a thread of a running loader that would hold up all others.
+        installed_structures()
+
     def __call__(self, results: Sample) -> Sample:
         """A new sample of `inputs` and `data_samples`.
 

@@ -37,9 +37,9 @@ def read_flags(root: Path, dataset: dict[str, Any]) -> list[int]:
     """The groups as 3.x has them, where a square counts as wide."""
     source = dataset["ann_file"]
     classes = dataset["metainfo"]["classes"]["items"]
-    index = CocoIndex.parse((root / source).read_bytes(), source=source, classes=classes, **dataset["filter_cfg"])
-    infos = [index.img_info(position) for position in range(len(index))]
-    return [int(info["width"] >= info["height"]) for info in infos]
+    data = (root / source).read_bytes()
+    index = CocoIndex.parse(data, source=source, classes=classes, is_square_wide=True, **dataset["filter_cfg"])
+    return [int(flag) for flag in index.flags]
 
 
 def cut(flags: list[int], sampler: dict[str, Any]) -> tuple[int, list[list[int]]]:
