@@ -103,4 +103,4 @@ class Counters:
 
     def snapshot(self) -> LoaderStats:
         """The figures now."""
-        return LoaderStats(**{name: getattr(self, name) for name in self.__slots__})
+        return LoaderStats(**{name: getattr(self, name) for name in Counters.__slots__})

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from torch.utils.data import IterableDataset, get_worker_info
 
+from asyncio_loader.bridge.worker_counters import WorkerCounters
 from asyncio_loader.datasets.custom_order import OrderSource
 from asyncio_loader.datasets.failures import FailureRules
 from asyncio_loader.datasets.position import Position
@@ -124,6 +125,7 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
         self.failure_rules = FailureRules(max_failures, check_quarantine(quarantine))
         self._tally = SharedTally()
         self.counters = Counters()
+        self._worker_counters: WorkerCounters | None = None
         # Of a worker process: connections, and what was fetched of the next epoch.
         self._reader: EpochReader | None = None
 
@@ -143,6 +145,8 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
             return self.read(reader, self.batch_size)
         is_first = self._reader is None
         if self._reader is None:
+            if self._worker_counters is not None:
+                self.counters = self._worker_counters.claim(worker.id)
             self._reader = EpochReader(self.open_session(), self.counters)
         return self.read(
             self._reader,
@@ -155,6 +159,16 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
     def stats(self) -> LoaderStats:
         """What happened in this process so far. The workers of a DataLoader count for themselves."""
         return self.counters.snapshot()
+
+    def share_counters(self) -> WorkerCounters:
+        """Where workers that start from now on count, for this process to read: for `asyncio_loader.metrics`.
+
+        Raises:
+            OSError: there is no place for a temporary file.
+        """
+        if self._worker_counters is None or not self._worker_counters.is_own:
+            self._worker_counters = WorkerCounters()
+        return self._worker_counters
 
     def open_session(self) -> Session:
         """What this process needs to fetch, for `read`: a thread and a store. Whoever opens it closes it."""
