@@ -14,9 +14,11 @@ CPU time per image, 2026-11-26, simplejpeg 1.9.0, OpenCV 5.0.0, Pillow 13.0.0, o
     JPEG    simplejpeg 1.17 ms, OpenCV 1.20, Pillow 1.44          WebP    OpenCV 4.0 ms, Pillow 4.7
     Resize  OpenCV 0.71 ms, Pillow 5.3, pillow-simd 12.1.1 1.45
 
-So the chain is simplejpeg, OpenCV, Pillow: none keeps the GIL (33 µs at the most), hence what costs the least CPU time is
-the fastest on all cores; simplejpeg's lead over OpenCV is small. pillow-simd decodes no faster than Pillow, and resizes
-3.7 times as fast. With it: ``.venv/pillow-simd/bin/python -m bench decoders``, after ``make test-pillow-simd``.
+So the chain is simplejpeg, OpenCV, Pillow. None keeps the GIL (33 µs at the most), so threads hinder one another only
+where cores are missing, and what takes the least CPU time is the quickest; the best rates of a minute with other work
+beside it had simplejpeg or OpenCV in front, and Pillow behind. simplejpeg's lead over OpenCV is small. pillow-simd
+decodes no faster than Pillow, and resizes 3.7 times as fast. With it, after ``make test-pillow-simd``:
+``.venv/pillow-simd/bin/python -m bench decoders``.
 """
 
 from __future__ import annotations
