@@ -25,6 +25,7 @@ from asyncio_loader.tuning.arguments import add_arguments as add_tune_arguments
 __all__ = ["main", "tune_parser"]
 
 _OK, _FAILED, _BAD_USAGE = 0, 1, 2
+_MOST_PORT = 65535
 # What shells say of a process that a signal ended: 128 and the signal's number.
 _ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 
@@ -35,7 +36,11 @@ _PATIENCE_S = 1.5
 _LAST_ACTS_S = 3.0
 
 # Extra to install for a package that a command does not find.
-_EXTRAS = {"mmengine": "train", "torchvision": "train", "pycocotools": "train", "rich": "train", "moto": "demo"}
+_EXTRAS = {
+    **dict.fromkeys(("mmengine", "torchvision", "pycocotools", "rich"), "train"),
+    "moto": "demo",
+    "prometheus_client": "metrics",
+}
 
 
 def main(argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser | None = None) -> int:
@@ -204,6 +209,18 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     _add_cfg_options(parser)
     parser.add_argument("--resume", action="store_true", help="continue from this run's last checkpoint")
+    parser.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="N",
+        help="show the loaders' figures to Prometheus there; of several ranks on a machine each takes the next port",
+    )
+    parser.add_argument(
+        "--metrics-addr",
+        default="127.0.0.1",
+        metavar="A",
+        help="address to listen at, 0.0.0.0: all of this machine (default: %(default)s)",
+    )
     _add_trust(parser)
     parser.set_defaults(command=_train)
 
@@ -266,6 +283,13 @@ def _count(text: str) -> int:
     return value
 
 
+def _port(text: str) -> int:
+    value = int(text) if text.isdecimal() else _MOST_PORT + 1
+    if value > _MOST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 (any that is free) to {_MOST_PORT}")
+    return value
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     _let_idle_threads_sleep()
     from asyncio_loader.demo.run import run_demo
@@ -306,6 +330,8 @@ def _load_and_train(arguments: argparse.Namespace, agreed: AbstractContextManage
         resume=arguments.resume,
         trusted=arguments.trust,
         before_kill=arguments.before_kill,
+        metrics_port=arguments.metrics_port,
+        metrics_addr=arguments.metrics_addr,
     )
 
 

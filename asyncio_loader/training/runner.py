@@ -32,6 +32,7 @@ from asyncio_loader.training.datasets import (
 )
 from asyncio_loader.training.distributed import Ranks, joined_ranks, noticing_lost_ranks
 from asyncio_loader.training.evaluation import CocoMetric
+from asyncio_loader.training.exporting import open_exporter
 from asyncio_loader.training.hooks import EpochHook, ThroughputHook
 from asyncio_loader.training.log_files import LogShipment, shipped
 from asyncio_loader.training.loops import EpochLoop, IterationLoop
@@ -47,6 +48,8 @@ from asyncio_loader.training.weights import load_pretrained
 if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import Tensor
+
+    from asyncio_loader.metrics import PrometheusExporter
 
 __all__ = ["TrainingReport", "train"]
 
@@ -94,6 +97,8 @@ def train(
     hooks: Sequence[Hook] = (),
     console: TextIO | None = None,
     before_kill: Callable[[Callable[[], None]], None] | None = None,
+    metrics_port: int | None = None,
+    metrics_addr: str = "127.0.0.1",
 ) -> TrainingReport:
     """Train what a config describes, on a GPU if there is one, else on the CPU.
 
@@ -108,10 +113,13 @@ def train(
         console: where log lines go besides the log file. None: standard output.
         before_kill: is given a function that copies the log, to be called from any thread before the process is ended
             in a way that does not unwind this function. Not called where the config wants no copies.
+        metrics_port: where Prometheus finds the figures of the loaders "train" and "val" while the run lasts: see
+            `asyncio_loader.metrics`. Each rank takes the port above it by its number on its machine. None: nowhere.
+        metrics_addr: address of this machine to listen at.
 
     Raises:
         ConfigError: something in the config is wrong; names the config file, the dotted path and the value. So do all
-            errors before the first step.
+            errors before the first step. Or the port for metrics is in use.
         LoaderError: data could not be had, or results not be written; see `asyncio_loader.errors`. A checkpoint whose
             upload failed lies in the work directory then, and logs stay there; the message says so.
 
@@ -124,7 +132,11 @@ def train(
     """
     directory = Path(work_dir or config.get("work_dir") or Path("work_dirs", _stem(config)))
     with joined_ranks() as ranks, relay_log(logging.INFO, ranks.rank) as relay, contextlib.ExitStack() as stack:
+        # Before the data is read: whether the port is free is known at once.
+        exporter = open_exporter(metrics_port, metrics_addr, ranks, stack)
         parts = _prepare(config, directory, resume, trusted, ranks, stack)
+        if exporter is not None:
+            _show(exporter, parts)
         runner = _build_runner(config, parts, hooks, console)
         stack.callback(_close_log, runner)
         _keep_quarantine(parts, runner)
@@ -250,6 +262,12 @@ def _build_runner(config: Config, parts: _Parts, hooks: Sequence[Hook], console:
             experiment_name=f"{_stem(config)}_{uuid.uuid4().hex[:8]}",
             cfg=config,
         )
+
+
+def _show(exporter: PrometheusExporter, parts: _Parts) -> None:
+    exporter.add("train", parts.train_loader)
+    if parts.val_loader is not None:
+        exporter.add("val", parts.val_loader)
 
 
 def _keep_quarantine(parts: _Parts, runner: Runner) -> None:

@@ -61,7 +61,17 @@ def test_the_package_runs_as_a_module() -> None:
     assert run.stdout == f"asyncio-loader {asyncio_loader.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["tain"], ["train"], ["demo", "--steps", "0"], ["train", "c.py", "--x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["tain"],
+        ["train"],
+        ["demo", "--steps", "0"],
+        ["train", "c.py", "--x"],
+        ["train", "c.py", "--metrics-port", "65536"],
+    ],
+)
 def test_bad_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
@@ -77,13 +87,12 @@ def test_what_the_arguments_say_reaches_the_command(monkeypatch: pytest.MonkeyPa
         seen.append(arguments)
         return 0
 
-    assert (
-        train_with(monkeypatch, command, "--work-dir", "w", "--cfg-options", "a=1", "b.c=2", "--resume", "--trust", "d")
-        == 0
-    )
+    options = "--work-dir w --cfg-options a=1 b.c=2 --resume --trust d --metrics-port 9400"
+    assert train_with(monkeypatch, command, *options.split()) == 0
     (arguments,) = seen
     assert (arguments.config, arguments.work_dir) == (Path("config.py"), Path("w"))
     assert (arguments.cfg_options, arguments.resume, arguments.trust) == (["a=1", "b.c=2"], True, ["d"])
+    assert (arguments.metrics_port, arguments.metrics_addr) == (9400, "127.0.0.1")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import re
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,25 @@ def test_from_disk_without_evaluation_or_checkpoints(options: dict[str, Any], tm
     assert (len(report.losses), report.metrics, report.detections) == (1, {}, [])
     assert report.stats.samples == 1
     assert list(tmp_path.glob("*.pth")) == []
+
+
+class Scrape(Hook):  # type: ignore[misc]
+    """Reads the metrics as Prometheus does, after the last step."""
+
+    def after_train(self, runner: Any) -> None:
+        (url,) = re.findall(
+            r"metrics: (http://\S+)", "".join(p.read_text() for p in Path(runner.log_dir).glob("*.log"))
+        )
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            self.lines = answer.read().decode().splitlines()
+
+
+def test_metrics_are_shown_while_it_runs(options: dict[str, Any], tmp_path: Path) -> None:
+    scrape = Scrape()
+
+    run(options, tmp_path, hooks=[scrape], metrics_port=0)
+
+    assert 'asyncio_loader_samples_total{loader="train",rank="0",worker="main"} 1.0' in scrape.lines
 
 
 def test_the_log_goes_to_the_console_that_is_given(options: dict[str, Any], tmp_path: Path) -> None:
