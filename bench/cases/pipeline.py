@@ -66,15 +66,15 @@ WORKERS = "OpenMMLab, 2 workers"
 CONTENDERS = (
     Contender(name="Loader, 1 thread", function="load", arguments={"threads": 1}),
     Contender(name=OURS, function="load", arguments={"threads": 2}, single="Loader, 1 thread"),
-    Contender(name="  from S3, 30 ms", function="load", arguments={"threads": 2}, is_remote=True),
-    Contender(name="  not fused, 1 thread", function="load", arguments={"threads": 1, "fuse": False}),
+    Contender(name="Loader from S3, 2 threads", function="load", arguments={"threads": 2}, is_remote=True),
+    Contender(name="Loader not fused, 1 thread", function="load", arguments={"threads": 1, "fuse": False}),
     Contender(
-        name="  not fused, 2 threads",
+        name="Loader not fused, 2 threads",
         function="load",
         arguments={"threads": 2, "fuse": False},
-        single="  not fused, 1 thread",
+        single="Loader not fused, 1 thread",
     ),
-    Contender(name="  OpenCV and torch as they come", function="load", arguments={"threads": 2, "native": None}),
+    Contender(name="Loader, OpenCV and torch as they come", function="load", arguments={"threads": 2, "native": None}),
     Contender(name="uint8, 1 thread", function="load", arguments={"threads": 1, "is_lean": True}),
     Contender(
         name="uint8, 2 threads", function="load", arguments={"threads": 2, "is_lean": True}, single="uint8, 1 thread"
@@ -127,9 +127,9 @@ def run(settings: Settings) -> Report:
     table = _stage_table(stages)
     return Report(
         case="pipeline",
-        title=f"{images} JPEGs of BCCD into batches of {BATCH}, float32; OpenCV and torch with 1 thread of their own; "
-        f"S3 at {MEDIAN_S * 1000:g} ms median, {P99_S * 1000:g} ms 99th percentile; median of {settings.repeats}, "
-        f"{_draw(runs, table)}",
+        title=f"{images} JPEGs of BCCD (with workers {worker_images}) into batches of {BATCH}; OpenCV and torch with 1 "
+        f"thread of their own; S3 at {MEDIAN_S * 1000:g} ms median, {P99_S * 1000:g} ms 99th percentile; median of "
+        f"{settings.repeats}, {_draw(runs, table)}",
         columns=(
             "contender",
             "images/s",
@@ -178,7 +178,9 @@ def _ratio(results: list[dict[str, float]], of: list[dict[str, float]]) -> float
 def _stage_table(stages: Mapping[str, list[dict[str, float]]]) -> dict[str, list[float | None]]:
     """Stage → milliseconds of each way, None where a way runs it as one with others."""
     middle = [{name: median(run[name] for run in runs) for name in runs[0]} for runs in stages.values()]
-    names = dict.fromkeys([*stages["OpenMMLab"][0], *(name for way in middle for name in way)])
+    names = list(stages["OpenMMLab"][0])
+    for joint in dict.fromkeys(name for way in middle for name in way if name not in names):
+        names.insert(names.index(joint.split(" + ")[-1]) + 1, joint)
     return {name: [way.get(name) for way in middle] for name in names}
 
 
@@ -208,7 +210,8 @@ def _draw(runs: Mapping[str, list[dict[str, float]]], table: Mapping[str, list[f
     canvas, (rates, stages) = plt.subplots(1, 2, figsize=(14, 5))
     names = list(runs)[::-1]
     middle = [median(result["rate"] for result in runs[name]) for name in names]
-    rates.barh([name.strip() for name in names], middle)
+    rates.barh(names, middle)
+    rates.margins(x=0.12)
     rates.bar_label(rates.containers[0], fmt="%.0f")
     rates.set_xlabel("images/s")
     below = [0.0] * len(WAYS)
@@ -217,7 +220,7 @@ def _draw(runs: Mapping[str, list[dict[str, float]]], table: Mapping[str, list[f
         stages.bar(list(WAYS), values, bottom=below, label=name)
         below = [low + value for low, value in zip(below, values, strict=True)]
     stages.set_ylabel("ms per image, one thread")
-    stages.legend()
+    stages.legend(loc="upper left", bbox_to_anchor=(1, 1))
     canvas.tight_layout()
     _RESULTS.mkdir(parents=True, exist_ok=True)
     path = _RESULTS / f"pipeline-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.png"

@@ -161,7 +161,7 @@ def test_the_case_has_a_row_for_each_contender_and_a_table_of_stages(
     assert list(rows) == [contender.name for contender in chosen]
     assert rows[pipeline.WORKERS][5] == rows[pipeline.PLAIN][6] == "1.00"
     assert float(rows[pipeline.OURS][7]) > 0
-    assert [name for name, row in rows.items() if row[8]] == ["  from S3, 30 ms"]
+    assert [name for name, row in rows.items() if row[8]] == ["Loader from S3, 2 threads"]
     # What is run as one stands in a row of its own, and the others have their sum there.
     assert times["flip"][0] == ""
     assert float(times["flip + normalize + pad"][2]) == pytest.approx(
