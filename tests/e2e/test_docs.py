@@ -1,14 +1,12 @@
 """What the pages of docs/ show is executed, page by page, against a bucket of that name on a server that verifies.
 
-Python blocks of a page share their names, as in a session; commands run in the page's own directory. A block with a title is
-that file, or the next piece of it. A config is loaded as it grows. What cannot run here has a line above it that begins with
-``<!-- not run:`` and says why; it is compiled at least. ``text`` is no code.
+Python blocks of a page share their names, as in a session; commands run in the page's own directory. A block with a
+title is that file, or the next piece of it. A config is loaded as it grows. What cannot run here has a line above it
+that begins with ``<!-- not run:`` and says why; it is compiled at least. ``text`` is no code.
 """
 
 from __future__ import annotations
 
-import ast
-import importlib
 import inspect
 import os
 import re
@@ -27,7 +25,8 @@ import yaml
 
 import asyncio_loader
 from asyncio_loader.cli import main
-from asyncio_loader.config import load_config
+from asyncio_loader.config import TOP_LEVEL_KEYS, load_config
+from asyncio_loader.datasets.coco import CocoDataset
 from asyncio_loader.testing.servers import RcloneServer
 from asyncio_loader.testing.synthetic import synthetic_jpegs, write_synthetic_coco
 from asyncio_loader.transforms.registry import TRANSFORMS
@@ -42,7 +41,15 @@ _BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 # All there are: a block that could run has no excuse.
-_REASONS = {"needs an account", "needs another package", "needs a cluster", "needs a checkout", "needs the network", "needs a terminal", "needs several GPUs"}
+_REASONS = {
+    "needs an account",
+    "needs another package",
+    "needs a cluster",
+    "needs a checkout",
+    "needs the network",
+    "needs a terminal",
+    "needs several GPUs",
+}
 
 # What a person waits for and a test does not: a measurement of a minute, a training of hours.
 _SHORTER = {"tune": ["--concurrency", "4", "--seconds", "0.2"], "doctor": ["--seconds", "0.1"]}
@@ -173,3 +180,29 @@ def test_nearly_all_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
     texts = sum((DOCS / page).read_text(encoding="utf-8").count("\n```text\n") for page in PAGES)
     assert fences == 2 * (len(blocks) + texts)
     assert len(run) >= 0.75 * len(blocks)
+
+
+def test_the_reference_has_every_public_name() -> None:
+    pages = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
+    shown = {path.rpartition(".")[2] for path in re.findall(r"^::: (asyncio_loader\S*)$", pages, re.MULTILINE)}
+    # Of the errors the whole module is shown.
+    assert "errors" in shown
+    assert set(asyncio_loader.__all__) - {"LoaderError"} <= shown
+
+
+def test_the_reference_has_every_key_of_a_config() -> None:
+    page = (DOCS / "reference" / "config.md").read_text(encoding="utf-8")
+    of_a_dataset = set(inspect.signature(CocoDataset).parameters)
+    # What the run decides, not the config: see `training.datasets`.
+    of_a_run = {"seed", "batch_size", "shuffle", "drop_last", "order", "epochs", "group_by_aspect"}
+
+    missing = {key for key in TOP_LEVEL_KEYS | of_a_dataset - of_a_run if not re.search(rf"`(data\.)?{key}\b", page)}
+    assert missing - {"data", "model"} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)]+)\)", text)]
+    assert [target for target in targets if not ((DOCS / page).parent / target).exists()] == []
