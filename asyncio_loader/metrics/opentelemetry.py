@@ -13,7 +13,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, g
 from asyncio_loader import __version__
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.metrics.names import METRICS, help_texts
-from asyncio_loader.metrics.sources import LABELS, Reading, Source, Sources, as_mapping, rank_label
+from asyncio_loader.metrics.sources import LABELS, Source, Sources, as_mapping, rank_label
 
 __all__ = ["Instrumentation", "instrument"]
 
@@ -115,13 +115,15 @@ class _Observed:
         # One that was collected may have left its name to another, of another instrumentation.
         if self._attributes.get(name) is attributes:
             self._sources.remove(name)
+            del self._attributes[name]
 
     def _observe(self, field: str, options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(getattr(r.stats, field), self._labelled(r)) for r in self._sources.read()]
-
-    def _labelled(self, reading: Reading) -> dict[str, Value]:
-        own = {f"{_PREFIX}loader": reading.loader, f"{_PREFIX}worker": reading.worker}
-        return {**self._attributes.get(reading.loader, {}), **own}
+        for reading in self._sources.read():
+            attributes = self._attributes.get(reading.loader)
+            # None: another thread is just adding it, or taking it away.
+            if attributes is not None:
+                own = {f"{_PREFIX}loader": reading.loader, f"{_PREFIX}worker": reading.worker}
+                yield Observation(getattr(reading.stats, field), {**attributes, **own})
 
 
 # An instrument cannot be taken back, and a second one of the same name is a mistake to OpenTelemetry: so a provider

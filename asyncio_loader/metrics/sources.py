@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from torch.utils.data import DataLoader
 
-from asyncio_loader.bridge.worker_counters import WorkerCounters
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.distributed import rank_and_world
 from asyncio_loader.datasets.loader import Loader
@@ -52,7 +51,7 @@ class Sources:
     """
 
     def __init__(self) -> None:
-        self._sources: dict[str, _Source] = {}
+        self._sources: dict[str, weakref.ref[Loader | AsyncIterableDataset]] = {}
 
     def add(self, name: str, source: Source) -> None:
         """Read these figures, too.
@@ -73,40 +72,37 @@ class Sources:
                 f"metrics of {name!r}: takes a Loader, an AsyncIterableDataset or a DataLoader of one, "
                 f"not {type(owner).__name__}"
             )
-        taken = self._sources.get(name)
-        if taken is not None and taken.owner() not in (None, owner):
+        alive = {known: ref for known, ref in self._sources.items() if ref() is not None}
+        if name in alive and alive[name]() is not owner:
             raise ConfigError(f"metrics of {name!r}: another loader has that name; say another one")
-        shared = None if isinstance(owner, Loader) else owner.share_counters()
-        self._sources[name] = _Source(weakref.ref(owner), shared)
+        if isinstance(owner, AsyncIterableDataset):
+            owner.share_counters()
+        # Whoever reads has the one or the other, and changes neither: no lock, so none that a fork could leave locked.
+        self._sources = {**alive, name: weakref.ref(owner)}
 
     def remove(self, name: str) -> None:
         """Read it no more. Nothing, if it is not there."""
-        self._sources.pop(name, None)
+        self._sources = {known: ref for known, ref in self._sources.items() if known != name}
 
     def read(self) -> Iterator[Reading]:
         """The figures of all that are alive."""
-        for name, source in list(self._sources.items()):
-            owner = source.owner()
+        for name, ref in self._sources.items():
+            owner = ref()
             if owner is None:
-                self._sources.pop(name, None)
                 continue
+            workers = owner.share_counters().read() if isinstance(owner, AsyncIterableDataset) else []
             stats = owner.stats()
+            # While somebody works with these, it may be collected.
             del owner
             yield Reading(name, _MAIN, stats)
-            for worker, of_worker in _by_worker(source.workers).items():
+            for worker, of_worker in _by_worker(workers).items():
                 yield Reading(name, str(worker), of_worker)
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    owner: weakref.ref[Loader | AsyncIterableDataset]
-    workers: WorkerCounters | None
-
-
-def _by_worker(workers: WorkerCounters | None) -> Mapping[int, LoaderStats]:
+def _by_worker(rows: Iterable[tuple[int, LoaderStats]]) -> Mapping[int, LoaderStats]:
     """Counts of all processes that had the number, added up; what is no count is that of the latest."""
     merged: dict[int, LoaderStats] = {}
-    for worker, stats in workers.read() if workers else ():
+    for worker, stats in rows:
         before = merged.get(worker, LoaderStats())
         merged[worker] = replace(before + stats, **{name: getattr(stats, name) for name in _GAUGES})
     return merged
