@@ -18,9 +18,10 @@ _SWITCH_S = 5e-5
 def longest_hold_s(call: Callable[[], object], *, runs: int = 20, enough_s: float = 0.0) -> float:
     """Seconds for which a thread that always wants the GIL gets none of it while `call` runs; 20 to 50 µs are its own.
 
-    The least of so many runs, as what a call keeps it keeps in every run. Time in which the kernel let one of the two
-    threads wait for a core doesn't count (Linux tells it; elsewhere it does count). `call` must do its work in the
-    thread that calls it. A run below `enough_s` is the last. Sets the interpreter's switch interval to 50 µs meanwhile.
+    The least of so many runs, as what a call keeps it keeps in every run; on a machine with other work it is an upper
+    bound. Time in which the kernel let the calling thread wait for a core doesn't count (Linux tells it; elsewhere it
+    does count). `call` must do its work in the thread that calls it. A run below `enough_s` is the last. Sets the
+    interpreter's switch interval to 50 µs meanwhile.
     """
     interval_s = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)
@@ -85,17 +86,16 @@ class _Probe:
             time.sleep(0)
 
     def _run(self) -> None:
-        delays = _RunDelay(threading.get_native_id()), _RunDelay(self._watched)
+        delay = _RunDelay(self._watched)
         try:
-            self._look(*delays)
+            self._look(delay)
         finally:
-            for delay in delays:
-                delay.close()
+            delay.close()
 
-    def _look(self, own: _RunDelay, others: _RunDelay) -> None:
-        last_ns = time.perf_counter_ns() - own.read_ns() - others.read_ns()
+    def _look(self, delay: _RunDelay) -> None:
+        last_ns = time.perf_counter_ns() - delay.read_ns()
         while not self._is_over:
-            now_ns = time.perf_counter_ns() - own.read_ns() - others.read_ns()
+            now_ns = time.perf_counter_ns() - delay.read_ns()
             self._longest_ns = max(self._longest_ns, now_ns - last_ns)
             last_ns = now_ns
             self._ticks += 1

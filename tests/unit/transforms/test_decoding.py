@@ -10,7 +10,6 @@ from PIL import Image
 
 from asyncio_loader.errors import ConfigError, DecodeError
 from asyncio_loader.transforms.decoding import check_decoding, decode_image
-from bench.gil import longest_hold_s
 from tests.odd_images import exif_segment, insert
 
 RNG = np.random.default_rng(0)
@@ -125,12 +124,3 @@ def test_unknown_choices_are_refused(arguments: tuple[str, str, str | None], mes
 @pytest.mark.parametrize("color_type", COLOR_TYPES)
 def test_known_choices_are_accepted(color_type: str) -> None:
     check_decoding(color_type, "rgb", "pillow")
-
-
-@pytest.mark.parametrize("backend", [None, "cv2", "pillow"])
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_other_threads_run_while_an_image_is_decoded(suffix: str, backend: str | None) -> None:
-    data = encode(suffix, cv2.resize(PIXELS, (1600, 1200)))
-
-    # It takes 10 ms and more.
-    assert longest_hold_s(lambda: decode_image(data, backend=backend), runs=100, enough_s=0.002) < 0.002

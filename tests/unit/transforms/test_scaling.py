@@ -7,7 +7,6 @@ import pytest
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.transforms.scaling import as_scales, flip_image, is_planar, pad_image, resize_image, scaled_size
-from bench.gil import longest_hold_s
 
 IMAGE = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
 
@@ -80,13 +79,3 @@ def test_an_image_that_lies_plane_by_plane_stays_so(value: Any) -> None:
 @pytest.mark.parametrize("shape", [(2, 4), (1, 1)])
 def test_an_image_as_large_stays_itself(shape: tuple[int, int]) -> None:
     assert pad_image(IMAGE, shape) is IMAGE
-
-
-@pytest.mark.parametrize("backend", ["cv2", "pillow"])
-def test_other_threads_run_while_an_image_is_resized(backend: str) -> None:
-    image = np.zeros((1200, 1600, 3), dtype=np.uint8)
-
-    # It takes 5 ms and more.
-    assert (
-        longest_hold_s(lambda: resize_image(image, (2400, 1800), "bicubic", backend), runs=100, enough_s=0.002) < 0.002
-    )
