@@ -30,6 +30,7 @@ from asyncio_loader.config import TOP_LEVEL_KEYS, load_config
 from asyncio_loader.datasets.coco import CocoDataset
 from asyncio_loader.testing.servers import RcloneServer
 from asyncio_loader.testing.synthetic import synthetic_jpegs, write_synthetic_coco
+from asyncio_loader.training.translate import translate
 from asyncio_loader.transforms.registry import TRANSFORMS
 
 ROOT = Path(__file__).parents[2]
@@ -123,7 +124,10 @@ class Session:
         with (self._directory / title).open("a", encoding="utf-8") as file:
             file.write(block.code)
         if "config" in title:
-            load_config(self._directory / title)
+            config = load_config(self._directory / title)
+            if {"data", "model", "runner"} <= config.keys():
+                # Every key means something to `train`.
+                translate(config.to_dict())
         elif title.endswith(".py"):
             compile(block.code, block.place, "exec")
 
