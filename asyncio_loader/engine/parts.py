@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
+from asyncio_loader.allocation import allocate
 from asyncio_loader.engine.fetch import fetch_object
 from asyncio_loader.engine.in_passing import InPassing
 from asyncio_loader.errors import ChecksumMismatch, ObjectChanged
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.allocation import allocate
 from asyncio_loader.stores.base import ObjectInfo, ObjectStore, Piece, RangedStore, changed
 from asyncio_loader.stores.checksum import verify_checksum
 from asyncio_loader.stores.retry import RetryLog, retry_calls

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from asyncio_loader.allocation import allocate
 from asyncio_loader.errors import AccessDenied, ConfigError, LoaderError, ObjectNotFound, ServerFault, ShortRead
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.allocation import allocate
 from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece, changed
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
+from asyncio_loader.allocation import POOL_BYTES
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.options import RetryPolicy, S3Options, Verify
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.allocation import POOL_BYTES
 from asyncio_loader.stores.base import (
     Admit,
     Entry,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from asyncio_loader.allocation import allocate
 from asyncio_loader.errors import ConfigError, LoaderError
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.allocation import allocate
 from asyncio_loader.stores.base import MultipartStore
 from asyncio_loader.stores.multipart import AbortedOnError, Listeners, MultipartUpload, Tell
 

@@ -6,10 +6,10 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
+from asyncio_loader.allocation import BlockPool
 from asyncio_loader.errors import FetchError
 from asyncio_loader.options import Verify
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.allocation import BlockPool
 from asyncio_loader.stores.base import Admit, ObjectInfo, Piece, admits_now, changed
 from asyncio_loader.stores.s3.exchange import Exchange, Slot, Use
 from asyncio_loader.stores.s3.integrity import WITH_CHECKSUM, Verifier, checksum_of

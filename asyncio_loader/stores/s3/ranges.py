@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from asyncio_loader.allocation import allocate
 from asyncio_loader.errors import FetchError, ServerFault, ShortRead
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.allocation import allocate
 from asyncio_loader.stores.base import Piece, changed
 from asyncio_loader.stores.s3.integrity import checksum_of
 from asyncio_loader.stores.s3.transport import Answer

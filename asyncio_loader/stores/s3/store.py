@@ -8,10 +8,10 @@ import os
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, NamedTuple
 
+from asyncio_loader.allocation import POOL_BYTES
 from asyncio_loader.errors import FetchError, LoaderError
 from asyncio_loader.options import RetryPolicy, S3Options, Verify
 from asyncio_loader.records import Buffer
-from asyncio_loader.stores.allocation import POOL_BYTES
 from asyncio_loader.stores.base import Admit, Entry, ObjectInfo, Piece
 from asyncio_loader.stores.s3.admin import Admin
 from asyncio_loader.stores.s3.clock import ServerClock

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from asyncio_loader.stores import allocation
-from asyncio_loader.stores.allocation import BlockPool, allocate
+from asyncio_loader import allocation
+from asyncio_loader.allocation import BlockPool, allocate
 
 MIB = 1024 * 1024
 

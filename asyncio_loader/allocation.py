@@ -1,4 +1,4 @@
-"""Memory for what comes over the network."""
+"""Memory for what comes over the network, and for what is made of it."""
 
 from __future__ import annotations
 
