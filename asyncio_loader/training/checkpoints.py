@@ -31,6 +31,9 @@ LAST_CHECKPOINT = "last_checkpoint"
 
 _OUTDONE = "outdone_best_ckpts"
 
+# The text of the latest config, by its repr.
+_TEXTS: dict[str, str] = {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointPlan:
@@ -237,7 +240,7 @@ def build_checkpoint(
         has_optimizer: see there.
     """
     meta |= {
-        "cfg": runner.cfg.pretty_text,
+        "cfg": _text_of(runner.cfg),
         "seed": runner.seed,
         "experiment_name": runner.experiment_name,
         "time": time.strftime("%Y%m%d_%H%M%S"),
@@ -258,6 +261,16 @@ def build_checkpoint(
         checkpoint["data"] = runner.train_dataloader.state_dict()
     runner.call_hook("before_save_checkpoint", checkpoint=checkpoint)
     return checkpoint
+
+
+def _text_of(config: Any) -> str:
+    """`Config.pretty_text`, which lays the config out with yapf: most of a second each time, and it hardly changes."""
+    known = repr(config)
+    text = _TEXTS.get(known)
+    if text is None:
+        _TEXTS.clear()
+        text = _TEXTS[known] = config.pretty_text
+    return text
 
 
 def _on_cpu(state: dict[str, Any]) -> Any:

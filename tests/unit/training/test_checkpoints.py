@@ -8,12 +8,13 @@ from typing import Any, BinaryIO
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import MessageHub
 
 from asyncio_loader.errors import AccessDenied, LoaderError, ServerFault
 from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.fileio.journal import UploadJournal
-from asyncio_loader.training.checkpoints import LAST_CHECKPOINT, CheckpointHook, CheckpointPlan
+from asyncio_loader.training.checkpoints import LAST_CHECKPOINT, CheckpointHook, CheckpointPlan, build_checkpoint
 from asyncio_loader.training.destinations import Destination
 from asyncio_loader.training.out_dirs import OutDir
 
@@ -41,7 +42,7 @@ class FakeRunner:
         self.max_epochs = self.max_iters = epochs
         self.epoch = self.iter = 0
         self.seed = 0
-        self.cfg = SimpleNamespace(pretty_text="")
+        self.cfg: Any = SimpleNamespace(pretty_text="")
         self.experiment_name = "fake"
         self.logger = logging.getLogger("fake")
         self.message_hub = MessageHub(hub)
@@ -318,3 +319,22 @@ def test_the_note_of_a_rescued_checkpoint_is_absolute(tmp_path: Path, monkeypatc
         case.go(None)
 
     assert (tmp_path / "run" / LAST_CHECKPOINT).read_text() == str(tmp_path / "run" / "epoch_1.pth")
+
+
+def test_the_text_of_a_config_is_laid_out_once_and_anew_when_it_changes() -> None:
+    laid_out: list[str] = []
+
+    class Counted(Config):  # type: ignore[misc]
+        @property
+        def pretty_text(self) -> str:
+            laid_out.append("once")
+            return str(super().pretty_text)
+
+    runner = FakeRunner(1, "text-of-a-config")
+    runner.cfg = Counted({"lr": 0.5})
+    texts = [build_checkpoint(runner, {}, is_resumable=False)["meta"]["cfg"] for _ in range(3)]
+    runner.cfg.lr = 0.25
+    texts += [build_checkpoint(runner, {}, is_resumable=False)["meta"]["cfg"] for _ in range(2)]
+
+    assert texts == ["lr = 0.5\n"] * 3 + ["lr = 0.25\n"] * 2
+    assert len(laid_out) == 2
