@@ -43,7 +43,7 @@ class BlockPool:
 
     Blocks come in sizes of which each is at most an eighth, or 512 bytes, above the one before, and are taken in turn,
     so that the first one looked at is the one that was handed out longest ago. Beyond the limit, and for an object
-    larger than a quarter of it, memory comes from `allocate`.
+    larger than a quarter of it, `take` gives memory from `allocate`.
 
     For one thread; what it hands out may be used and dropped in any.
 
@@ -63,8 +63,13 @@ class BlockPool:
 
     def take(self, size_bytes: int) -> memoryview:
         """Writable memory with anything in it, as bytes."""
+        block = self.find(size_bytes)
+        return allocate(size_bytes) if block is None else block
+
+    def find(self, size_bytes: int) -> memoryview | None:
+        """As `take`, but of the pool's own blocks alone; None: it has none, and there is no room for another."""
         if size_bytes > self._largest_bytes or not self._counts:
-            return allocate(size_bytes)
+            return None
         step = 1 << max(9, size_bytes.bit_length() - 4)
         block_bytes = -(-size_bytes // step) * step
         blocks = self._blocks.get(block_bytes)
@@ -77,7 +82,7 @@ class BlockPool:
                 return view
             blocks.rotate(-1)
         if not self._make_room(block_bytes):
-            return allocate(size_bytes)
+            return None
         block = _make_block(block_bytes)
         blocks.append(block)
         self._held_bytes += block_bytes

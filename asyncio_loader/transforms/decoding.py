@@ -28,6 +28,7 @@ import simplejpeg
 
 from asyncio_loader.errors import ConfigError, DecodeError
 from asyncio_loader.records import Buffer
+from asyncio_loader.transforms.arrays import new_image
 from asyncio_loader.transforms.orientation import read_jpeg_orientation
 from asyncio_loader.transforms.pillow_decoder import decode_by_pillow
 
@@ -111,7 +112,9 @@ def _decode_by_simplejpeg(data: Buffer, color_type: str, channel_order: str) -> 
     if color_type == "color" and read_jpeg_orientation(data) != 1:
         return None
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, channel_order.upper())
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        room = new_image((height, width, 3), np.uint8)
+        pixels: Pixels = simplejpeg.decode_jpeg(data, channel_order.upper(), buffer=room)
     except ValueError:  # odd or broken: OpenCV forgives more
         return None
     return pixels

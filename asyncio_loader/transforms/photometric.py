@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.records import Sample
+from asyncio_loader.transforms.arrays import new_image
 from asyncio_loader.transforms.decoding import Pixels
 from asyncio_loader.transforms.registry import TRANSFORMS
 
@@ -62,7 +63,7 @@ class Normalize:
     def write_planes(self, image: npt.NDArray[np.uint8], planes: npt.NDArray[np.float32]) -> None:
         """The values of an image (h, w, c), plane by plane, into an array (c, h, w), be it a view of a larger one."""
         # Into memory of ours: of what OpenCV allocates, the binding makes a copy, and it holds the GIL meanwhile.
-        before = np.empty((image.shape[2], *image.shape[:2]), dtype=np.uint8)
+        before = new_image((image.shape[2], *image.shape[:2]), np.uint8)
         cv2.split(image, list(before))
         for plane, table, out in zip(before[::-1] if self.to_rgb else before, self._tables, planes, strict=True):
             cv2.LUT(plane, table, out)
@@ -77,7 +78,7 @@ class Normalize:
         return self._shift_and_scale(ordered.astype(np.float32)).reshape(image.shape)
 
     def _look_up(self, image: npt.NDArray[np.uint8]) -> Pixels:
-        planes = np.empty((image.shape[2], *image.shape[:2]), dtype=np.float32)
+        planes = new_image((image.shape[2], *image.shape[:2]), np.float32)
         self.write_planes(image, planes)
         return planes.transpose(1, 2, 0)
 

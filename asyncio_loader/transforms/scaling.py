@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.transforms.arrays import new_image
 from asyncio_loader.transforms.decoding import Pixels
 
 __all__ = [
@@ -84,12 +85,13 @@ def resize_image(image: Pixels, size: tuple[int, int], interpolation: str = "bil
     for_cv2, for_pillow = INTERPOLATIONS[interpolation]
     if backend == "pillow":
         return np.array(Image.fromarray(image).resize(size, for_pillow))
-    return cv2.resize(image, size, interpolation=for_cv2)
+    return cv2.resize(image, size, _room_like(image, size), interpolation=for_cv2)
 
 
 def flip_image(image: Pixels, direction: str) -> Pixels:
     """A contiguous copy, flipped; `direction` is horizontal, vertical or diagonal (both)."""
-    return cv2.flip(image, _FLIP_CODES[direction]).reshape(image.shape)
+    height, width = image.shape[:2]
+    return cv2.flip(image, _FLIP_CODES[direction], _room_like(image, (width, height))).reshape(image.shape)
 
 
 def is_planar(image: Pixels) -> bool:
@@ -109,9 +111,18 @@ def pad_image(image: Pixels, shape: Sequence[int], value: float | Sequence[float
     if not is_planar(image):
         return cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=value)
     height, width, channels = image.shape
-    padded = np.empty((channels, height + below, width + beside), dtype=image.dtype)
+    padded = new_image((channels, height + below, width + beside), image.dtype)
     fills = [value] if isinstance(value, int | float) else list(value)
     fills += [0] * (channels - len(fills))
     for plane, fill, out in zip(image.transpose(2, 0, 1), fills, padded, strict=False):
         cv2.copyMakeBorder(plane, 0, below, 0, beside, cv2.BORDER_CONSTANT, out, fill)
     return padded.transpose(1, 2, 0)
+
+
+def _room_like(image: Pixels, size: tuple[int, int]) -> Pixels | None:
+    """Where OpenCV is to write an image of `size` (width, height) and of the same kind; None: it finds memory itself.
+
+    Of one channel it would make (h, w, 1) of what it else gives as (h, w).
+    """
+    is_usual = image.ndim == 3 and 1 < image.shape[2] <= 4 and image.dtype.type in (np.uint8, np.float32)
+    return new_image((size[1], size[0], image.shape[2]), image.dtype) if is_usual else None

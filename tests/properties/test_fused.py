@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -19,6 +20,15 @@ from asyncio_loader.transforms.base import FUSE
 from asyncio_loader.transforms.formatting import DataContainer
 from asyncio_loader.transforms.fused import Fused
 from asyncio_loader.transforms.masks import BitmapMasks, PolygonMasks
+
+
+@pytest.fixture(autouse=True, scope="module")
+def every_image_has_memory_of_the_pool() -> Iterator[None]:
+    """Small ones, too: each stage writes to memory that another's image had before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asyncio_loader.transforms.arrays._SMALL_BYTES", 0)
+        yield
+
 
 EXAMPLES = settings(max_examples=int(os.environ.get("ASYNCIO_LOADER_FUSED_EXAMPLES", "400")), deadline=None)
 

@@ -207,6 +207,15 @@ def test_what_would_take_more_than_a_quarter_of_the_room_is_none_of_the_pools() 
     assert pool._held_bytes == MIB
 
 
+def test_find_gives_blocks_of_the_pool_alone() -> None:
+    pool = BlockPool(limit_bytes=4 * MIB)
+    kept = [pool.find(MIB) for _ in range(5)]
+
+    assert [block is None for block in kept] == [False] * 4 + [True]
+    assert pool.find(MIB + 1) is None
+    assert pool._held_bytes == 4 * MIB
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_large_blocks_that_are_forgotten_go_back_to_the_system() -> None:
     pool = BlockPool(limit_bytes=64 * MIB)
