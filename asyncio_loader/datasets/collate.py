@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import default_collate
+from torch.utils.data import default_collate, get_worker_info
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.records import Sample
+from asyncio_loader.transforms.arrays import ArrayPool
 from asyncio_loader.transforms.formatting import DataContainer, to_tensor
 
-__all__ = ["collate", "collate_detection"]
+__all__ = ["BATCHES_BYTES", "collate", "collate_detection"]
+
+BATCHES_BYTES = 256 * 1024 * 1024
+"""What `collate` keeps of stacks that are gone, in each thread that calls it, for those to come; a stack of more than a
+quarter of it (five float32 images of 1333x800) has memory of its own."""
+
+_batches = ArrayPool(BATCHES_BYTES)
 
 _TARGET_KEYS = {"gt_bboxes": "boxes", "gt_labels": "labels", "gt_bboxes_ignore": "boxes_ignore", "gt_masks": "masks"}
 
@@ -23,7 +31,8 @@ def collate(batch: Sequence[Any], samples_per_gpu: int = 1) -> Any:
     Dicts and sequences are batched entry by entry. A `DataContainer` becomes one whose data is a list with an item per
     device: a tensor (b, c, h, w), padded at the right and the bottom to the largest, if it says `stack`; else a list of
     what the samples have. Anything else goes to torch's `default_collate`. A stack of one is no copy: it has the memory
-    of the sample's tensor.
+    of the sample's tensor. In a DataLoader's worker a stack of several is written to shared memory at once, elsewhere
+    to that of an earlier stack of which nothing is left.
 
     Args:
         batch: samples, at least one; the last device gets what is left.
@@ -59,13 +68,28 @@ def _stack(containers: Sequence[DataContainer]) -> torch.Tensor:
         return tensors[0].contiguous().unsqueeze(0)
     # Copied into one: padding each tensor first would copy it twice.
     largest = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)]
-    stacked = tensors[0].new_empty((len(tensors), *largest))
-    arrays = _as_arrays([*stacked, *tensors])
-    for place, image in zip(arrays[: len(tensors)], arrays[len(tensors) :], strict=True):
+    images = _as_arrays(tensors)
+    places: Any
+    if isinstance(images[0], torch.Tensor):
+        stacked = places = tensors[0].new_empty((len(tensors), *largest))
+    else:
+        stacked = _new_stack((len(tensors), *largest), tensors[0].dtype, images[0].dtype)
+        places = stacked.numpy()
+    for place, image in zip(places, images, strict=True):
         if place.shape != image.shape:
             place[...] = containers[0].padding_value
         place[tuple(slice(size) for size in image.shape)] = image
     return stacked
+
+
+def _new_stack(shape: tuple[int, ...], dtype: torch.dtype, numpy_dtype: Any) -> torch.Tensor:
+    """A tensor for the host with anything in it."""
+    if get_worker_info() is None or 0 in shape:
+        return torch.from_numpy(_batches.new(shape, numpy_dtype))
+    # Where the DataLoader would copy it to, to hand it to the parent.
+    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)  # type: ignore[no-untyped-call]
+    strides = [math.prod(shape[dimension + 1 :]) for dimension in range(len(shape))]
+    return torch.empty(0, dtype=dtype).set_(storage, 0, shape, strides)
 
 
 def _as_arrays(tensors: Sequence[torch.Tensor]) -> Sequence[Any]:

@@ -83,6 +83,51 @@ def test_a_stack_of_one_is_no_copy() -> None:
     assert turned.is_contiguous()
 
 
+def test_a_stack_is_written_where_nothing_is_left_of_an_earlier_one() -> None:
+    images = [image(200, 300), image(300, 200)]
+    kept = [collate(images, samples_per_gpu=2).data[0] for _ in range(3)]
+    (dropped,) = collate(images, samples_per_gpu=2).data
+    address = dropped.data_ptr()
+    del dropped
+    darker = [DataContainer(each.data / 2, stack=True) for each in images]
+    later = [collate(darker, samples_per_gpu=2).data[0] for _ in range(3)]
+
+    assert address in {stacked.data_ptr() for stacked in later}
+    assert {1.0, 0.0} == {value for stacked in kept for value in stacked.unique().tolist()}
+
+
+class _Stack:
+    """A map-style dataset for a DataLoader; at module level, so that workers can load it."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"img": DataContainer(torch.full((3, 40 + index, 50), float(index)), stack=True)}
+
+
+def _collate_and_tell(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    batch = collate(samples, samples_per_gpu=2)
+    return {**batch, "was_shared": batch["img"].data[0].is_shared()}
+
+
+def test_in_a_worker_a_stack_is_in_shared_memory_before_it_is_sent() -> None:
+    batches = list(torch.utils.data.DataLoader(_Stack(), 2, num_workers=1, collate_fn=_collate_and_tell))  # type: ignore[arg-type]
+
+    assert [True, True] == [batch["was_shared"] for batch in batches]
+    assert [(2, 3, 41, 50), (2, 3, 43, 50)] == [tuple(batch["img"].data[0].shape) for batch in batches]
+    assert [[0, 1], [2, 3]] == [batch["img"].data[0][:, 0, 0, 0].tolist() for batch in batches]
+    assert 0 == batches[0]["img"].data[0][0, :, 40].abs().sum()
+    assert _collate_and_tell([_Stack()[0], _Stack()[1]])["was_shared"] is False
+
+
+def test_a_stack_of_nothing_is_one_in_a_worker_too() -> None:
+    empty = [DataContainer(torch.ones(3, 0, 5), stack=True) for _ in range(2)]
+    loader = torch.utils.data.DataLoader([empty], 1, num_workers=1, collate_fn=lambda s: collate(s[0], 2))  # type: ignore[arg-type]
+
+    assert [(2, 3, 0, 5)] == [tuple(batch.data[0].shape) for batch in loader]
+
+
 def test_every_device_is_padded_for_itself() -> None:
     batch = collate([image(2, 2), image(3, 3), image(4, 4)], samples_per_gpu=2)
 
