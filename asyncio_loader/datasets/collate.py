@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import default_collate, get_worker_info
 
+from asyncio_loader.datasets.hand_over import share_masks
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.records import Sample
 from asyncio_loader.transforms.arrays import ArrayPool
@@ -21,6 +22,8 @@ BATCHES_BYTES = 256 * 1024 * 1024
 quarter of it (five float32 images of 1333x800) has memory of its own."""
 
 _batches = ArrayPool(BATCHES_BYTES)
+
+share_masks()
 
 _TARGET_KEYS = {"gt_bboxes": "boxes", "gt_labels": "labels", "gt_bboxes_ignore": "boxes_ignore", "gt_masks": "masks"}
 

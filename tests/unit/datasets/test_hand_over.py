@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import copy
+import pickle
+from functools import partial
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from asyncio_loader.datasets.collate import collate
+from asyncio_loader.datasets.hand_over import SHARED_BYTES
+from asyncio_loader.transforms.formatting import DataContainer
+from asyncio_loader.transforms.masks import BitmapMasks
+
+HEIGHT, WIDTH = 200, 300
+
+
+def masks_of(count: int) -> BitmapMasks:
+    rng = np.random.default_rng(count)
+    return BitmapMasks(rng.integers(0, 2, (count, HEIGHT, WIDTH), dtype=np.uint8), HEIGHT, WIDTH)
+
+
+class _Masks:
+    def __init__(self, counts: list[int], is_read_only: bool = False) -> None:
+        self.counts, self.is_read_only = counts, is_read_only
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        masks = masks_of(self.counts[index])
+        masks.masks.flags.writeable = not self.is_read_only
+        return {"gt_masks": DataContainer(masks, cpu_only=True)}
+
+
+@pytest.mark.parametrize("is_read_only", [False, True])
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_masks_of_a_worker_are_those_that_it_made(start: str, is_read_only: bool) -> None:
+    counts = [5, 0, 1, 3]
+    loader = torch.utils.data.DataLoader(
+        _Masks(counts, is_read_only),  # type: ignore[arg-type]
+        2,
+        num_workers=1,
+        collate_fn=partial(collate, samples_per_gpu=2),
+        multiprocessing_context=start,
+    )
+    got = [masks for batch in loader for masks in batch["gt_masks"].data[0]]
+
+    assert [len(masks) for masks in got] == counts
+    for masks in got:
+        expected = masks_of(len(masks))
+        assert (type(masks), masks.height, masks.width) == (BitmapMasks, HEIGHT, WIDTH)
+        assert masks.masks.dtype == np.uint8
+        assert (masks.masks == expected.masks).all()
+        assert masks.masks.shape == expected.masks.shape
+        # They are the user's own.
+        masks.masks[...] = 1
+
+
+def test_bytes_of_many_pixels_are_not_in_what_is_sent() -> None:
+    masks = masks_of(4)
+
+    assert len(bytes(ForkingPickler.dumps(masks))) < 2000
+    assert len(pickle.dumps(masks)) > masks.masks.nbytes > SHARED_BYTES
+
+
+def test_a_few_pixels_go_with_the_rest() -> None:
+    masks = BitmapMasks(np.ones((1, 4, 5), dtype=np.uint8), 4, 5)
+    got = pickle.loads(bytes(ForkingPickler.dumps(masks)))
+
+    assert (got.masks == masks.masks).all()
+    assert (got.height, got.width) == (4, 5)
+
+
+def test_copies_within_a_process_are_copies() -> None:
+    masks = masks_of(4)
+    for got in (copy.deepcopy(masks), pickle.loads(pickle.dumps(masks))):
+        got.masks[...] = 7
+
+        assert masks.masks.max() == 1
