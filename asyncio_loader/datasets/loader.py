@@ -17,6 +17,7 @@ from asyncio_loader.datasets.reader import EpochReader
 from asyncio_loader.datasets.stream import SampleStream
 from asyncio_loader.errors import ConfigError, LoaderError
 from asyncio_loader.stats import LoaderStats
+from asyncio_loader.transforms.formatting import DataContainer
 
 __all__ = ["Loader"]
 
@@ -180,7 +181,7 @@ class _Progress:
 
 
 def _pin(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor | DataContainer):
         return value.pin_memory()
     if isinstance(value, Mapping):
         return {key: _pin(part) for key, part in value.items()}

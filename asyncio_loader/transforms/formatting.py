@@ -114,11 +114,26 @@ class DataContainer:
         dimensions: int = self._data.dim()
         return dimensions
 
+    def pin_memory(self) -> DataContainer:
+        """One with the same notes whose tensors, also those in lists, are copied to page-locked memory.
+
+        `DataLoader(pin_memory=True)` and `Loader` call it. What is for the host alone stays as it is. torch keeps
+        page-locked memory, and uses it again as soon as the copies from it to a device are done.
+        """
+        data = self._data if self._cpu_only else _pin(self._data)
+        return DataContainer(data, self._stack, self._padding_value, self._cpu_only, self._pad_dims)
+
     def __len__(self) -> int:
         return len(self._data)
 
     def __repr__(self) -> str:
         return f"DataContainer({self._data!r})"
+
+
+def _pin(data: Any) -> Any:
+    if isinstance(data, torch.Tensor):
+        return data.pin_memory()
+    return [_pin(part) for part in data] if isinstance(data, list) else data
 
 
 @TRANSFORMS.register

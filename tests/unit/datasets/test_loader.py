@@ -8,6 +8,7 @@ import weakref
 from typing import Any
 
 import pytest
+import torch
 
 from asyncio_loader.datasets.custom_order import CustomOrder
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
@@ -17,6 +18,7 @@ from asyncio_loader.options import FetchOptions
 from asyncio_loader.order.ordering import Grouped
 from asyncio_loader.records import Fetched
 from asyncio_loader.stores.memory import MemoryStore
+from asyncio_loader.transforms.formatting import DataContainer
 
 URIS = [f"memory://{n}" for n in range(20)]
 
@@ -424,3 +426,25 @@ def test_another_order_is_not_served_from_what_was_fetched_ahead() -> None:
         loader.set_epoch(1)
 
         assert list(loader) == [list(range(19, -1, -1))]
+
+
+def _as_containers(samples: list[int]) -> dict[str, Any]:
+    images = [torch.tensor([float(sample) for sample in samples])]
+    return {"img": DataContainer(images, stack=True), "sizes": (torch.ones(1), "a name")}
+
+
+def test_pinning_reaches_all_tensors_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    # There is no page-locked memory without a GPU.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 100)
+    with Loader(dataset(), 10, collate=_as_containers, pin_memory=True) as loader:
+        batches = list(loader)
+
+    assert [batch["img"].data[0].tolist() for batch in batches] == [list(range(100, 110)), list(range(110, 120))]
+    assert [(batch["sizes"][0].item(), batch["sizes"][1]) for batch in batches] == [(101, "a name")] * 2
+
+
+def test_pinning_needs_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="pin_memory=True needs a CUDA device"):
+        Loader(dataset(), 10, pin_memory=True)

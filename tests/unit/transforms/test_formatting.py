@@ -137,3 +137,16 @@ def test_collect_names_what_is_missing(missing: str) -> None:
     del sample[missing]
     with pytest.raises(KeyError, match=f"no '{missing}' in the sample, only "):
         Collect(keys=["img"], meta_keys=("flip",))(sample)
+
+
+def test_pinning_copies_the_tensors_of_a_container_and_keeps_its_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # There is no page-locked memory without a GPU.
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 100)
+    stacked = DataContainer([torch.zeros(2, 3, 4, 5)], stack=True, padding_value=7, pad_dims=3).pin_memory()
+    lists = DataContainer([[torch.zeros(2), "a name"], [torch.ones(3)]]).pin_memory()
+    host = DataContainer([torch.zeros(2)], cpu_only=True).pin_memory()
+
+    assert (stacked.data[0] == 100).all()
+    assert (stacked.stack, stacked.padding_value, stacked.cpu_only, stacked.pad_dims) == (True, 7, False, 3)
+    assert [lists.data[0][0].tolist(), lists.data[0][1], lists.data[1][0].tolist()] == [[100] * 2, "a name", [101] * 3]
+    assert (host.data[0].tolist(), host.cpu_only) == ([0, 0], True)
