@@ -203,7 +203,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="config file: .py, .json or .yaml")
+    _add_config(parser)
     parser.add_argument(
         "--work-dir", type=Path, metavar="D", help="where checkpoints and logs go (default: work_dirs/<name of CONFIG>)"
     )
@@ -244,7 +244,7 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_show(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="config file: .py, .json or .yaml")
+    _add_config(parser)
     parser.add_argument("-n", type=_count, default=16, metavar="N", help="how many samples (default: %(default)d)")
     parser.add_argument(
         "--split", choices=["train", "val", "test"], default="train", help="of the config's data (default: %(default)s)"
@@ -254,6 +254,32 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     )
     _add_cfg_options(parser)
     parser.set_defaults(command=_show)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config",
+        type=Path,
+        metavar="CONFIG",
+        help="config file (.py, .json or .yaml) or the name of a ready config",
+    )
+    parser.add_argument("--list", action=_ListConfigs, nargs=0, help="show the ready configs and leave")
+
+
+class _ListConfigs(argparse.Action):
+    """``--list``: as ``--help`` does, it asks for no other argument."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: object) -> NoReturn:
+        from asyncio_loader.config import ready_configs
+
+        try:
+            configs = ready_configs()
+        except ConfigError as error:
+            parser.exit(_tell(error))
+        parts = [name for name, path in configs.items() if "_base_" in path.parts]
+        print("\n".join(["Ready configs:", *(f"  {name}" for name in configs if name not in parts)]))
+        print("\n".join(["Parts for the _base_ of a config:", *(f"  {name}" for name in parts)]))
+        parser.exit(_OK)
 
 
 def _add_cfg_options(parser: argparse.ArgumentParser) -> None:

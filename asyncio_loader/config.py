@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import ast
 import copy
+import difflib
+import functools
 import json
 import os
+import threading
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from asyncio_loader.errors import ConfigError
@@ -22,7 +27,7 @@ from asyncio_loader.hints import did_you_mean
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-__all__ = ["TOP_LEVEL_KEYS", "load_config", "parse_cfg_options"]
+__all__ = ["TOP_LEVEL_KEYS", "load_config", "parse_cfg_options", "ready_configs"]
 
 TOP_LEVEL_KEYS = frozenset(
     {
@@ -58,10 +63,17 @@ _SUFFIXES = (".py", ".json", ".yaml", ".yml")
 # mmengine quotes whole pipelines in its messages.
 _REASON_CHARS = 200
 
+# How much alike names must be (`difflib`): the names are long, and `faster_rcnn` alone should find some.
+_NEAR = 0.5
+
+# A config may itself read another: reentrant.
+_ONE_AT_A_TIME = threading.RLock()
+
 
 def load_config(path: str | os.PathLike[str], cfg_options: Mapping[str, object] | None = None) -> Config:
     """Read a config file and everything it is based on.
 
+    `path` and every `_base_` may be the name of a ready config (`ready_configs`) where there is no such file.
     `_base_` files are merged first, in order; the file's own dicts merge into theirs and everything else, lists
     included, replaces theirs. `cfg_options` come last: dotted keys, an index for a place in a list
     (``{"data.train.pipeline.2.img_scale": (640, 480)}``).
@@ -71,14 +83,37 @@ def load_config(path: str | os.PathLike[str], cfg_options: Mapping[str, object] 
     Raises:
         ConfigError: mmengine is not installed, a file is missing or broken, a key stands in two bases, or an option
             points nowhere. One line that names the file and, where there is one, the line.
+
+    Safe from any thread; threads that read at once take turns.
     """
-    path = Path(path)
+    path = _find(Path(path))
     _check_files(path, seen=())
     config = _read(path)
     if cfg_options:
         _merge_options(config, cfg_options, path)
     _drop_delete_marks(config._cfg_dict)
     return config
+
+
+@functools.cache
+def ready_configs() -> Mapping[str, Path]:
+    """The configs that come with the package, by the names that stand for them: file names without ``.py``, sorted.
+
+    Those in a directory `_base_` are parts, for the `_base_` of a config: a model, a data set, a schedule.
+
+    Raises:
+        ConfigError: they are missing, so the installation is not whole.
+    """
+    package = Path(__file__).parent
+    # Installed they lie inside of the package; in a checkout `pipelines` stands beside it.
+    for directory in (package / "pipelines", package.parent / "pipelines"):
+        if directory.is_dir():
+            return MappingProxyType({path.stem: path for path in sorted(directory.rglob("*.py"), key=_stem)})
+    raise ConfigError(f"the ready configs, pipelines, are neither in {package} nor beside it: install again")
+
+
+def _stem(path: Path) -> str:
+    return path.stem
 
 
 def parse_cfg_options(items: Iterable[str]) -> dict[str, object]:
@@ -113,7 +148,8 @@ def _mmengine_config() -> Any:
 def _read(path: Path) -> Any:
     mmengine_config = _mmengine_config()
     try:
-        return mmengine_config.Config.fromfile(str(path))
+        with _ready_bases(mmengine_config.Config):
+            return mmengine_config.Config.fromfile(str(path))
     except ConfigError:
         raise
     # A config is a program: it may raise anything.
@@ -124,6 +160,46 @@ def _read(path: Path) -> Any:
             warnings.simplefilter("ignore", ResourceWarning)
             traceback.clear_frames(error.__traceback__)
         raise refusal from error
+
+
+@contextmanager
+def _ready_bases(config_class: Any) -> Iterator[None]:
+    """Have mmengine find a `_base_` by the name of a ready config; it offers no other way to say where one is.
+
+    What another thread reads with mmengine itself meanwhile is found as ever: a name counts only if no file has it.
+    """
+    with _ONE_AT_A_TIME:
+        before = config_class.__dict__["_get_cfg_path"]
+
+        def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+            found, scope = before.__func__(cfg_path, filename)
+            return str(_find(Path(found), cfg_path)), scope
+
+        config_class._get_cfg_path = staticmethod(get_cfg_path)
+        try:
+            yield
+        finally:
+            config_class._get_cfg_path = before
+
+
+def _find(path: Path, wanted: str | None = None) -> Path:
+    """`path`, or the ready config that `wanted` (`path` by default) names if no file does."""
+    name = str(path) if wanted is None else wanted
+    return path if path.is_file() or not _is_name(name) else ready_configs().get(name, path)
+
+
+def _is_name(text: str) -> bool:
+    """Whether it can be the name of a ready config: neither a directory nor a suffix."""
+    return Path(text).name == text and not Path(text).suffix
+
+
+def _near_ready(name: str) -> str:
+    """What to say of a name that no ready config has."""
+    if not _is_name(name):
+        return ""
+    near = difflib.get_close_matches(name, ready_configs(), n=3, cutoff=_NEAR)
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    return f", and no ready config has this name{hint} (asyncio-loader train --list shows them)"
 
 
 def _reason(error: Exception) -> str:
@@ -147,11 +223,12 @@ def _place(error: Exception, path: Path) -> str:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(path)
 
 
-def _check_files(path: Path, seen: tuple[Path, ...]) -> None:
+def _check_files(path: Path, seen: tuple[Path, ...], wanted: str | None = None) -> None:
     """Every file of the chain is there and parses. mmengine itself names neither file nor line of a syntax error."""
     if not path.is_file():
         wanted_by = f" (a _base_ of {seen[-1]})" if seen else ""
-        raise ConfigError(f"config {path}{wanted_by}: {'a directory' if path.is_dir() else 'no such file'}")
+        missing = "a directory" if path.is_dir() else "no such file"
+        raise ConfigError(f"config {path}{wanted_by}: {missing}{_near_ready(wanted or str(path))}")
     if path.suffix not in _SUFFIXES:
         raise ConfigError(f"config {path}: a config ends in {', '.join(_SUFFIXES)}")
     here = path.resolve()
@@ -159,7 +236,7 @@ def _check_files(path: Path, seen: tuple[Path, ...]) -> None:
         raise ConfigError(f"config {path}: is its own _base_")
     for base in _bases(path):
         if "::" not in base and "{{" not in base:
-            _check_files(path.parent / base, (*seen, here))
+            _check_files(_find(path.parent / base, base), (*seen, here), base)
 
 
 def _bases(path: Path) -> Iterator[str]:

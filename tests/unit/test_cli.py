@@ -36,6 +36,7 @@ def raiser(error: BaseException) -> Callable[[argparse.Namespace], int]:
     [
         ["--version"],
         ["--help"],
+        ["train", "--list"],
         *([command, "--help"] for command in ("demo", "train", "tune", "convert", "doctor", "show")),
     ],
 )
@@ -44,13 +45,14 @@ def test_help_imports_no_torch(arguments: list[str]) -> None:
         "import sys\n"
         "from asyncio_loader.cli import main\n"
         "try:\n    main(sys.argv[1:])\n"
-        "finally:\n    assert not {'torch', 'mmengine', 'numpy'} & sys.modules.keys()\n"
+        "finally:\n"
+        "    assert not {'torch', 'mmengine', 'numpy', 'cv2', 'PIL', 'botocore', 'aiohttp'} & sys.modules.keys()\n"
     )
 
     run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
 
     assert (run.returncode, run.stderr) == (0, "")
-    assert "asyncio-loader" in run.stdout
+    assert run.stdout.startswith(("asyncio-loader", "usage: asyncio-loader", "Ready configs:"))
 
 
 def test_the_package_runs_as_a_module() -> None:
@@ -305,3 +307,15 @@ def test_what_the_file_system_refuses_is_one_line(
 ) -> None:
     assert train_with(monkeypatch, raiser(NotADirectoryError(20, "Not a directory", "out/x"))) == 1
     assert capsys.readouterr().err == "asyncio-loader: error: out/x: Not a directory\n"
+
+
+@pytest.mark.parametrize("command", ["train", "show"])
+def test_list_names_the_ready_configs_and_the_parts_of_others(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--list"])
+
+    configs, parts = capsys.readouterr().out.split("Parts for the _base_ of a config:\n")
+    assert ended.value.code == 0
+    assert "  faster_rcnn_r50_fpn_1x_coco_s3\n" in configs
+    assert "  schedule_1x\n" in parts
+    assert "schedule_1x" not in configs

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from asyncio_loader.config import load_config, parse_cfg_options
+from asyncio_loader.config import load_config, parse_cfg_options, ready_configs
 from asyncio_loader.errors import ConfigError
 
 
@@ -185,3 +186,85 @@ def test_option_values_are_read_as_mmcv_reads_them(text: str, value: object) -> 
 def test_malformed_option_is_quoted(item: str) -> None:
     with pytest.raises(ConfigError, match="--cfg-options"):
         parse_cfg_options([item])
+
+
+READY = "faster_rcnn_r50_fpn_1x_coco_s3"
+
+
+def test_a_ready_config_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    config = load_config(READY)
+
+    assert Path(config.filename) == ready_configs()[READY]
+    assert config.model.backbone.depth == 50
+
+
+def test_every_ready_config_has_a_name_of_its_own() -> None:
+    pipelines = Path(__file__).parents[2] / "pipelines"
+
+    assert sorted(path.stem for path in pipelines.rglob("*.py")) == list(ready_configs())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.py", f"_base_ = {READY!r}\nseed = 3"),
+        ("c.py", f"name = {READY[:5]!r}\n_base_ = [{READY[:5]!r} + {READY[5:]!r}]\nseed = 3"),
+        ("c.yaml", f"_base_: [{READY}]\nseed: 3\n"),
+    ],
+)
+def test_a_ready_config_is_a_base_by_its_name(tmp_path: Path, name: str, text: str) -> None:
+    config = load_config(write(tmp_path, name, text))
+
+    assert (config.seed, config.model.backbone.depth) == (3, 50)
+
+
+def test_a_base_with_a_directory_or_a_suffix_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    write(tmp_path / "parts", "schedule_1x.py", "optimizer = dict(type='Mine')")
+
+    assert load_config(write(tmp_path, "a.py", "_base_ = 'parts/schedule_1x.py'")).optimizer == {"type": "Mine"}
+    assert "no such file" in refusal(write(tmp_path, "b.py", "_base_ = 'schedule_1x.py'"))
+
+
+@pytest.mark.parametrize("text", ["pass", "raise ValueError('x')"])
+def test_mmengine_finds_files_as_ever_after_a_config_is_read(tmp_path: Path, text: str) -> None:
+    from mmengine.config import Config
+
+    before = Config.__dict__["_get_cfg_path"]
+    path = write(tmp_path, "config.py", text)
+
+    with nullcontext() if text == "pass" else pytest.raises(ConfigError):
+        load_config(path)
+
+    assert Config.__dict__["_get_cfg_path"] is before
+
+
+def test_a_config_may_read_another(tmp_path: Path) -> None:
+    lines = (
+        "import importlib",
+        "_base_ = 'schedule_1x'",
+        f"depth = importlib.import_module('asyncio_loader.config').load_config({READY!r}).model.backbone.depth",
+    )
+
+    assert load_config(write(tmp_path, "config.py", "\n".join(lines))).depth == 50
+
+
+def test_an_unknown_name_says_what_is_near_and_where_all_are() -> None:
+    message = refusal(Path("faster_rcnn_r50_fpn_1x_coco"))
+
+    assert message.startswith("config faster_rcnn_r50_fpn_1x_coco: no such file, and no ready config has this name")
+    assert f"did you mean {READY}, " in message
+    assert message.endswith("(asyncio-loader train --list shows them)")
+
+
+def test_an_unknown_base_says_what_is_near(tmp_path: Path) -> None:
+    path = write(tmp_path, "config.py", "_base_ = 'shedule_1x'")
+
+    assert refusal(path).startswith(f"config {tmp_path}/shedule_1x (a _base_ of {path}): no such file, and no ready")
+    assert "did you mean schedule_1x?" in refusal(path)
+
+
+def test_a_name_like_no_other_only_says_where_all_are() -> None:
+    assert "did you mean" not in refusal(Path("zzz"))
