@@ -22,6 +22,7 @@ from asyncio_loader.stores.s3.address import parse_object, parse_uri
 from asyncio_loader.stores.s3.client import make_client
 from asyncio_loader.stores.s3.clock import ServerClock
 from asyncio_loader.stores.s3.credentials import Credentials
+from asyncio_loader.stores.s3.echoes import cause_of
 from asyncio_loader.stores.s3.faults import Refusal, error_of
 from asyncio_loader.stores.s3.site import Site
 
@@ -186,7 +187,7 @@ class Admin:
         except botocore.exceptions.ClientError as error:
             raise self._error_of(uri, error) from error
         except botocore.exceptions.BotoCoreError as error:
-            raise _error_of_botocore(uri, error, endpoint) from error
+            raise _error_of_botocore(uri, error, endpoint) from cause_of(error)
 
     def _error_of(self, uri: str, error: botocore.exceptions.ClientError) -> LoaderError:
         action = f"s3:{_ACTIONS.get(error.operation_name, error.operation_name)}"

@@ -19,6 +19,7 @@ from yarl import URL
 from asyncio_loader.errors import ConnectionLost, FetchError, LoaderError, ServerFault, ShortRead
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
+from asyncio_loader.stores.s3.echoes import cause_of
 from asyncio_loader.stores.s3.http1 import check_headers
 from asyncio_loader.stores.s3.transport import (
     DNS_TTL_S,
@@ -185,7 +186,7 @@ class AiohttpTransport:
             # Ours are OSErrors, too, some of them.
             if isinstance(error, LoaderError):
                 raise
-            raise _error_of(error, self._endpoint, clock) from _cause_of(error)
+            raise _error_of(error, self._endpoint, clock) from cause_of(error)
         finally:
             self._clocks.discard(clock)
             if not is_answered or (data is not None and not data.is_sent):
@@ -328,11 +329,6 @@ def _error_of(error: BaseException, endpoint: str, clock: PhaseClock) -> Transpo
         case _:
             what = f"{endpoint} closed the connection ({type(error).__name__})"
     return TransportError(what, kind=kind)
-
-
-def _cause_of(error: BaseException) -> BaseException | None:
-    """The error to chain to ours: None for those that carry the request's headers, or bytes of the response."""
-    return None if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError) else error
 
 
 def _reason(error: BaseException) -> str:

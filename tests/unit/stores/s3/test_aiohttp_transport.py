@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import threading
+import traceback
 
 import pytest
 import uvloop
@@ -12,7 +14,7 @@ import uvloop
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.stores.s3.address import Address
 from asyncio_loader.stores.s3.aiohttp_transport import AiohttpTransport, PhaseClock
-from asyncio_loader.stores.s3.transport import Request
+from asyncio_loader.stores.s3.transport import Request, TransportError
 from asyncio_loader.testing.virtual_time import in_virtual_time
 
 
@@ -74,3 +76,37 @@ def test_a_put_that_is_given_up_leaves_no_connection_behind(
 
     assert capfd.readouterr().err == ""
     assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize("size", [4, 4_000_000])
+def test_what_comes_in_place_of_an_answer_is_shown_nowhere(size: int) -> None:
+    """It may echo the request. A connection that breaks in the middle of sending names it as its cause."""
+
+    async def put(host: str) -> str:
+        transport = AiohttpTransport(f"http://{host}", None, timeouts=RetryPolicy())
+        address, body = Address(host, "/bucket/key", "http"), memoryview(bytes(size))
+        try:
+            async with transport.send(Request("PUT", address, address.path, {"host": host}, body=body)):
+                pytest.fail("that was no answer")
+        except TransportError as error:
+            return "".join(traceback.format_exception(error))
+        finally:
+            await transport.aclose()
+
+    def answer_unasked(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"x-amz-security-token: echoed\r\n\r\n")
+            while connection.recv(65536):
+                pass
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        answering = threading.Thread(target=answer_unasked, args=(server,))
+        answering.start()
+        shown = asyncio.run(put(f"127.0.0.1:{server.getsockname()[1]}"))
+        answering.join()
+
+    assert "TransportError" in shown
+    assert "echoed" not in shown
