@@ -56,7 +56,10 @@ def main(argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser |
         is one line on standard error (and a traceback with ``--debug``), and so is what the file system refuses; an
         error it does not expect keeps its traceback, because it is a bug.
     """
-    arguments = (parser or _parser()).parse_args(argv)
+    parser = parser or _parser()
+    if "_ARGCOMPLETE" in os.environ:
+        _complete(parser)
+    arguments = parser.parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         with _terminable(), _InterruptDeadline() as deadline:
@@ -75,6 +78,13 @@ def main(argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser |
         # torchrun ends all ranks when it sees that the first has gone, and the code of the others would be another.
         _leave_at_once(code, argv)
     return code
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer the shell, which has been told by ``register-python-argcomplete`` to ask us at a Tab, and leave."""
+    import argcomplete
+
+    argcomplete.autocomplete(parser)
 
 
 class Terminated(KeyboardInterrupt):
@@ -257,13 +267,25 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    config = parser.add_argument(
         "config",
         type=Path,
         metavar="CONFIG",
         help="config file (.py, .json or .yaml) or the name of a ready config",
     )
+    # What argcomplete looks for.
+    config.completer = _configs_like  # type: ignore[attr-defined]
     parser.add_argument("--list", action=_ListConfigs, nargs=0, help="show the ready configs and leave")
+
+
+def _configs_like(prefix: str, **_: object) -> list[str]:
+    """The ready configs and the files that a Tab may mean."""
+    from argcomplete.completers import FilesCompleter
+
+    from asyncio_loader.config import ready_configs
+
+    names = [name for name, path in ready_configs().items() if "_base_" not in path.parts]
+    return [*names, *FilesCompleter(["py", "json", "yaml", "yml"])(prefix)]
 
 
 class _ListConfigs(argparse.Action):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -319,3 +320,34 @@ def test_list_names_the_ready_configs_and_the_parts_of_others(command: str, caps
     assert "  faster_rcnn_r50_fpn_1x_coco_s3\n" in configs
     assert "  schedule_1x\n" in parts
     assert "schedule_1x" not in configs
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("asyncio-loader tr", {"train "}),
+        ("asyncio-loader train --res", {"--resume "}),
+        ("asyncio-loader train ", {"mine.py", "faster_rcnn_r50_fpn_1x_coco_s3"}),
+        ("asyncio-loader show faster_rcnn_r50", {"faster_rcnn_r50_fpn_1x_coco_s3 "}),
+    ],
+)
+def test_a_shell_completes_commands_options_and_configs(line: str, offered: set[str], tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("seed = 1\n", encoding="utf-8")
+    (tmp_path / "other.txt").write_text("", encoding="utf-8")
+    said = tmp_path / "said"
+    asked = {"COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9", "_ARGCOMPLETE": "1"}
+    asked |= {"_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(said)}
+
+    run = subprocess.run(
+        [sys.executable, "-m", "asyncio_loader"],
+        cwd=tmp_path,
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    answers = set(said.read_text(encoding="utf-8").split("\n"))
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert offered <= answers
+    assert "other.txt" not in answers
