@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncio_loader
-from asyncio_loader.config import load_config
+from asyncio_loader.config import load_config, ready_configs
 from asyncio_loader.demo.bucket import DATA_ROOT, RUNS_ROOT, DemoBucket
 from asyncio_loader.demo.contact_sheet import Box, Picture, draw_contact_sheet
 from asyncio_loader.demo.screen import Screen
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_demo"]
 
-_CONFIG = "demo/faster_rcnn_r18_fpn_synthetic_s3.py"
+_CONFIG = "faster_rcnn_r18_fpn_synthetic_s3"
 _IMAGES, _VAL_IMAGES, _SIZE_PX = 320, 40, 160
 # Many in an image: what it learns from is objects, what it costs is pixels.
 _OBJECTS_PER_IMAGE = 3, 6
@@ -121,16 +120,7 @@ def _load_config(bucket: DemoBucket, steps: int | None) -> Config:
             "evaluation.interval": steps,
             "checkpoint_config.interval": max(1, int(steps * _FIRST_PART) // 2),
         }
-    return load_config(_pipelines() / _CONFIG, options)
-
-
-def _pipelines() -> Path:
-    """The ready configs: beside the package in a checkout, inside it where it was installed."""
-    package = Path(asyncio_loader.__file__).parent
-    for directory in (package / "pipelines", package.parent / "pipelines"):
-        if (directory / _CONFIG).is_file():
-            return directory
-    raise ConfigError(f"the demo's config pipelines/{_CONFIG} is neither in {package} nor beside it")
+    return load_config(ready_configs()[_CONFIG], options)
 
 
 def _train(config: Config, work_dir: Path, total: int, screen: Screen) -> TrainingReport:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from asyncio_loader import config
 from asyncio_loader.config import load_config, parse_cfg_options, ready_configs
 from asyncio_loader.errors import ConfigError
 
@@ -264,6 +265,14 @@ def test_an_unknown_base_says_what_is_near(tmp_path: Path) -> None:
 
     assert refusal(path).startswith(f"config {tmp_path}/shedule_1x (a _base_ of {path}): no such file, and no ready")
     assert "did you mean schedule_1x?" in refusal(path)
+
+
+def test_an_installation_without_ready_configs_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "__file__", str(tmp_path / "asyncio_loader" / "config.py"))
+
+    with pytest.raises(ConfigError, match=r"neither in .*/asyncio_loader nor beside it: install again"):
+        # Behind the cache.
+        ready_configs.__wrapped__()
 
 
 def test_a_name_like_no_other_only_says_where_all_are() -> None:

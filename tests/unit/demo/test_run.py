@@ -64,10 +64,3 @@ def test_one_step_is_too_few_to_resume_from(tmp_path: Path) -> None:
         run.run_demo(keep=None, steps=1, out=tmp_path / "out")
 
     assert not (tmp_path / "out").exists()
-
-
-def test_a_missing_config_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_CONFIG", "demo/none.py")
-
-    with pytest.raises(ConfigError, match=r"pipelines/demo/none\.py is neither in"):
-        run._load_config(DemoBucket("http://x"), None)
