@@ -107,36 +107,41 @@ def _as_arrays(tensors: Sequence[torch.Tensor]) -> Sequence[Any]:
         return tensors
 
 
-def collate_detection(samples: Sequence[Sample]) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
+def collate_detection(
+    samples: Sequence[Sample], *, as_float: bool = True
+) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
     """Batch samples as torchvision's detection models take them.
 
     Args:
         samples: what a train pipeline (`Collect`) or a test pipeline (`MultiScaleFlipAug`) gives.
+        as_float: False: images keep the dtype that the pipeline gave them, uint8 if it does not normalize, for who does
+            that on the device.
 
     Returns:
-        The images, (c, h, w) float32 each, as large as the pipeline made them. And a dict for each: `boxes` (n, 4)
-        float32, x1, y1, x2, y2 in pixels of the image, as the pipeline left them, (0, 4) where there are none; `labels`
-        (n,) int64, the dialect's label + 1, since torchvision's 0 is the background; `boxes_ignore` (k, 4); `masks`
-        (n, h, w) uint8; `is_padding`, True for a sample that a metric drops, because another rank has it, too; whatever
-        `img_metas` holds, under its own name; and any further entry of the sample. What a sample does not have, as a
-        test sample has no boxes, its dict does not have.
+        The images, (c, h, w) float32 each unless `as_float` is False, as large as the pipeline made them. And a dict
+        for each: `boxes` (n, 4) float32, x1, y1, x2, y2 in pixels of the image, as the pipeline left them, (0, 4) where
+        there are none; `labels` (n,) int64, the dialect's label + 1, since torchvision's 0 is the background;
+        `boxes_ignore` (k, 4); `masks` (n, h, w) uint8; `is_padding`, True for a sample that a metric drops, because
+        another rank has it, too; whatever `img_metas` holds, under its own name; and any further entry of the sample.
+        What a sample does not have, as a test sample has no boxes, its dict does not have.
 
     Raises:
         ConfigError: a sample has no image, or comes from a test pipeline with more than one scale or flip.
     """
-    targets = [_target(sample) for sample in samples]
+    targets = [_target(sample, as_float=as_float) for sample in samples]
     images = [target.pop("img") for target in targets]
     return images, targets
 
 
-def _target(sample: Sample) -> dict[str, Any]:
+def _target(sample: Sample, *, as_float: bool) -> dict[str, Any]:
     if "img" not in sample:
         raise ConfigError(f"collate_detection needs 'img' in a sample, which has only {', '.join(map(repr, sample))}")
     target: dict[str, Any] = {}
     for key, wrapped in sample.items():
         value = _unwrap(wrapped, key)
         if key == "img":
-            target["img"] = to_tensor(value).float()
+            image = to_tensor(value)
+            target["img"] = image.float() if as_float else image
         elif key == "img_metas":
             target.update(value)
         else:

@@ -6,10 +6,12 @@ import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from asyncio_loader.datasets.coco import CocoDataset
+from asyncio_loader.datasets.collate import collate_detection
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.datasets.location import read_file
@@ -69,9 +71,10 @@ def build_dataset(config: Mapping[str, Any], split: str, *, seed: int, batch_siz
         )
 
 
-def build_loader(dataset: CocoDataset, batch_size: int, thread_count: int) -> Loader:
-    """Batches of `collate_detection`, made by threads of this process. Close it."""
-    return Loader(dataset, batch_size, threads=thread_count)
+def build_loader(dataset: CocoDataset, batch_size: int, thread_count: int, *, as_float: bool = True) -> Loader:
+    """Batches of `collate_detection`, made by threads of this process; `as_float`: see there. Close it."""
+    collate = None if as_float else partial(collate_detection, as_float=False)
+    return Loader(dataset, batch_size, threads=thread_count, collate=collate)
 
 
 def expect_epochs(loader: Loader, schedule: Schedule) -> None:

@@ -13,6 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.backbone import ResNetFPN, build_backbone
+from asyncio_loader.training.preprocess import ImagePreprocessor, build_preprocessor
 from asyncio_loader.training.roi import BoxHead, build_roi_head
 from asyncio_loader.training.rpn import ProposalNetwork, build_rpn
 from asyncio_loader.training.sections import Section
@@ -25,15 +26,24 @@ Target = dict[str, Any]
 class FasterRCNN(BaseModel):  # type: ignore[misc]
     """Faster R-CNN over batches of `collate_detection`.
 
-    The pipeline has resized, normalized and padded the images already; here they are only padded to one size.
-    Submodules and their parameters are named as in torchvision's `FasterRCNN`.
+    The pipeline has resized, normalized and padded the images already, and here they are only padded to one size; or a
+    preprocessor normalizes and pads them on the device. Submodules and their parameters are named as in torchvision's
+    `FasterRCNN`.
 
     Attributes:
         class_count: number of classes, background not counted.
     """
 
-    def __init__(self, backbone: ResNetFPN, rpn: ProposalNetwork, roi_heads: BoxHead, *, class_count: int) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        backbone: ResNetFPN,
+        rpn: ProposalNetwork,
+        roi_heads: BoxHead,
+        *,
+        class_count: int,
+        preprocessor: ImagePreprocessor | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=preprocessor)
         self.backbone = backbone
         self.rpn = rpn
         self.roi_heads = roi_heads
@@ -42,11 +52,11 @@ class FasterRCNN(BaseModel):  # type: ignore[misc]
     def init_weights(self) -> None:
         """Nothing: the weights are there. mmengine would log hundreds of parameters that it left alone."""
 
-    def forward(self, images: list[Tensor], targets: list[Target], mode: str = "loss") -> Any:
+    def forward(self, images: list[Tensor] | Tensor, targets: list[Target], mode: str = "loss") -> Any:
         """Losses or detections of a batch.
 
         Args:
-            images: (3, H, W) float tensors.
+            images: (3, H, W) float tensors; or (B, 3, H, W), which a preprocessor has padded.
             targets: one dict per image; read are ``img_shape``, to train ``boxes`` (N, 4) xyxy in pixels of the image
                 and ``labels`` (N,) from 1, to predict ``scale_factor`` and ``flip``. Boxes without an area are left
                 out: they have no logarithm.
@@ -75,17 +85,20 @@ class FasterRCNN(BaseModel):  # type: ignore[misc]
         ]
 
 
-def pad_images(images: list[Tensor], targets: list[Target]) -> ImageList:
-    """Images of one batch, padded with 0 at the right and bottom to the largest height and width.
+def pad_images(images: list[Tensor] | Tensor, targets: list[Target]) -> ImageList:
+    """Images of one batch, padded with 0 at the right and bottom to the largest height and width; one tensor as it is.
 
     The sizes that boxes are clipped to are those of ``img_shape``: what the pipeline has padded is no image.
     """
+    sizes = [(int(t["img_shape"][0]), int(t["img_shape"][1])) for t in targets]
+    if isinstance(images, Tensor):
+        return ImageList(images, sizes)
     height = max(image.shape[-2] for image in images)
     width = max(image.shape[-1] for image in images)
     batch = images[0].new_zeros((len(images), images[0].shape[0], height, width))
     for row, image in zip(batch, images, strict=True):
         row[:, : image.shape[-2], : image.shape[-1]] = image
-    return ImageList(batch, [(int(t["img_shape"][0]), int(t["img_shape"][1])) for t in targets])
+    return ImageList(batch, sizes)
 
 
 def to_original(boxes: Tensor, target: Target) -> Tensor:
@@ -134,4 +147,6 @@ def build_model(
             rpn = build_rpn(section.section("rpn_head"), train.section("rpn"), proposal, test_rpn, backbone)
             roi, rcnn = section.section("roi_head"), train.section("rcnn")
             roi_heads, class_count = build_roi_head(roi, rcnn, test.section("rcnn"), backbone)
-    return FasterRCNN(backbone, rpn, roi_heads, class_count=class_count)
+        has_one = section.has("data_preprocessor")
+        preprocessor = build_preprocessor(section.section("data_preprocessor")) if has_one else None
+    return FasterRCNN(backbone, rpn, roi_heads, class_count=class_count, preprocessor=preprocessor)

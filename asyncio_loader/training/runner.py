@@ -41,6 +41,7 @@ from asyncio_loader.training.naming import named
 from asyncio_loader.training.out_dirs import check_writable
 from asyncio_loader.training.parallel import BroadcastBuffers, RankRunner
 from asyncio_loader.training.places import Places, look_back, plan_places
+from asyncio_loader.training.preprocess import ImagePreprocessor, check_normalized_once
 from asyncio_loader.training.run_log import quiet_rank, relay_log
 from asyncio_loader.training.translate import RunPlan, translate
 from asyncio_loader.training.weights import load_pretrained
@@ -210,17 +211,20 @@ def _build_parts(
     set_random_seed(**plan.randomness)
     trusts, client = plan.trusted_checkpoints, plan.weights_client
     model = build_model(config["model"], trusted=trusts, s3_client=client)
+    check_normalized_once(config, model.data_preprocessor)
     if plan.load_from and not places.resumed:
         load_pretrained(model, plan.load_from, path="load_from", trusted=trusts, s3_client=client)
     seed = plan.randomness["seed"]
+    # Only a model that makes floats of them itself takes bytes.
+    as_float = not isinstance(model.data_preprocessor, ImagePreprocessor)
     train_set = build_dataset(config, "train", seed=seed, batch_size=plan.batch_size)
     check_classes(train_set, model.class_count)
-    train_loader = stack.enter_context(build_loader(train_set, plan.batch_size, plan.thread_count))
+    train_loader = stack.enter_context(build_loader(train_set, plan.batch_size, plan.thread_count, as_float=as_float))
     expect_epochs(train_loader, plan.schedule)
     if plan.val_interval is None:
         return _Parts(ranks, plan, places, model, train_loader, None, None)
     val_set = build_dataset(config, "val", seed=seed, batch_size=plan.batch_size)
-    val_loader = stack.enter_context(build_loader(val_set, plan.batch_size, plan.thread_count))
+    val_loader = stack.enter_context(build_loader(val_set, plan.batch_size, plan.thread_count, as_float=as_float))
     metric = CocoMetric(
         val_set.index,
         annotation_reader(config, val_set, "val"),

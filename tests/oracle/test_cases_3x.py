@@ -20,6 +20,8 @@ import torch
 from asyncio_loader.coco import CocoIndex
 from asyncio_loader.datasets.collate_packed import collate_packed
 from asyncio_loader.errors import LoaderError
+from asyncio_loader.training.preprocess import build_preprocessor
+from asyncio_loader.training.sections import Section
 from asyncio_loader.transforms import Compose
 from asyncio_loader.transforms.base import FUSE
 from asyncio_loader.transforms.masks import BitmapMasks, PolygonMasks
@@ -49,8 +51,7 @@ def load(root: Path) -> list[Any]:
     if not path.exists():
         return [pytest.param(root, {}, id="shared", marks=pytest.mark.skip(reason=f"no reference cases in {root}"))]
     cases = json.loads(path.read_bytes(), object_hook=revive)["cases"]
-    # DetDataPreprocessor is part of the model.
-    cases = [case for case in cases if case["kind"] not in ("sampler", "preprocess")]
+    cases = [case for case in cases if case["kind"] != "sampler"]
     return [pytest.param(root, case, id=f"{root.name}:{case['name']}") for case in cases]
 
 
@@ -216,6 +217,16 @@ def run_collate(index: CocoIndex, case: dict[str, Any]) -> None:
     check(batch, case["expected"]["result"], 0, "batch")
 
 
+def run_preprocess(index: CocoIndex, case: dict[str, Any]) -> None:
+    pipeline = Compose(case["pipeline"])
+    images = [run(index, pipeline, case, i)["inputs"] for i in case["indices"]]
+    preprocessor = build_preprocessor(Section(case["preprocessor"], "data_preprocessor"))
+    check(preprocessor.stack(images), case["expected"]["inputs"], 0, "inputs")
+
+
+RUNS = {"dataset": run_dataset, "item": run_item, "collate": run_collate, "preprocess": run_preprocess}
+
+
 @pytest.mark.parametrize("fuse", ["1", "0"], ids=["fused", "plain"])
 @pytest.mark.parametrize(("root", "case"), [*load(GOLDEN), *load(SHARED)])
 def test_like_the_reference(
@@ -226,7 +237,7 @@ def test_like_the_reference(
         pytest.skip(NOT_OURS[case["name"]])
     if case["kind"] != "error":
         index = index_of(root, case)
-        {"dataset": run_dataset, "item": run_item, "collate": run_collate}[case["kind"]](index, case)
+        RUNS[case["kind"]](index, case)
         return
     with pytest.raises(LoaderError) as caught:
         run_to_failure(root, case, index_of)

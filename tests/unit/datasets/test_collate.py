@@ -218,6 +218,14 @@ def test_detection_makes_whole_pixels_floats() -> None:
     assert torch.float32 == img.dtype
 
 
+def test_detection_leaves_pixels_as_they_are_for_who_wants_them_so() -> None:
+    pixels = torch.full((3, 4, 6), 200, dtype=torch.uint8)
+    images, _ = collate_detection([train_sample(img=DataContainer(pixels, stack=True))], as_float=False)
+
+    assert images[0].dtype == torch.uint8
+    assert torch.equal(images[0], pixels)
+
+
 def test_detection_refuses_more_than_one_look() -> None:
     with pytest.raises(ConfigError, match="takes one look at each image, but 'img' has 2: give MultiScaleFlipAug one"):
         collate_detection([{"img": [torch.zeros(3, 2, 2)] * 2}])
