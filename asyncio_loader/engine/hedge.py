@@ -168,22 +168,25 @@ class Hedging:
         self._saved = min(_SAVED, self._saved + self._share)
         # Steps of four; what is below 16 KiB takes the same time.
         number = max(14, get.size_bytes.bit_length()) // 2
-        kind = self._classes.get(number) or self._open_class(number)
+        kind = self._classes.get(number)
+        if kind is None:
+            kind = self._classes[number] = SizeClass(self._share, self._late_s, 4**number)
+        if not kind.is_known:
+            self._introduce(kind, number)
         kind.running[get.order] = get
         if self._timer is None:
             self._set_timer(kind.tick_s)
         return kind
 
-    def _open_class(self, number: int) -> SizeClass:
-        kind = self._classes[number] = SizeClass(self._share, self._late_s, 4**number)
-        # An expected size that moves across a border must not leave the objects there without protection.
+    def _introduce(self, kind: SizeClass, number: int) -> None:
+        """Give a class what its neighbour has seen: an expected size that moves to and fro across a border must not
+        leave the objects there without protection."""
         larger, smaller = self._classes.get(number + 1), self._classes.get(number - 1)
-        if larger is not None:
+        if larger is not None and larger.is_known:
             kind.begin_as(larger, self._loop.time())
-        elif smaller is not None:
+        elif smaller is not None and smaller.is_known:
             # Four times the size takes four times as long at the most.
             kind.begin_as(smaller, self._loop.time(), doublings=2)
-        return kind
 
     def _set_timer(self, tick_s: float) -> None:
         looks_s = self._loop.time() + tick_s
@@ -289,12 +292,16 @@ class SizeClass:
         self._latest_s = 0.0
         self._usual_s = math.inf
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is enough to go by."""
+        return self._latencies.total >= _LEAST_SEEN
+
     def begin_as(self, other: SizeClass, now_s: float, *, doublings: int = 0) -> None:
-        """Take what another class has seen for a first guess, each time doubled so many times."""
+        """Take what a known class has seen for a first guess, each time doubled so many times."""
         self._latencies = other._latencies.copy(doublings)
         self._latest = other._latest.copy(doublings)
-        if self._latencies.total >= _LEAST_SEEN:
-            self._update(now_s)
+        self._update(now_s)
 
     def overdue(self, now_s: float) -> list[Watched]:
         """Those that have taken longer than `hedge_after_s` or `late_s`, and are not about to end."""

@@ -278,6 +278,20 @@ async def test_sizes_that_move_into_another_class_are_protected_from_the_first_o
     assert store.begun_s[200, 1] - store.begun_s[200, 0] < 0.25
 
 
+@pytest.mark.parametrize("rare_bytes", [100_000, 200_000])
+@in_virtual_time
+async def test_sizes_that_come_rarely_are_protected_by_what_their_neighbours_took(rare_bytes: int) -> None:
+    """Also where their class is as old as the other, as with an expected size near a border."""
+    store = SlowStore(slow_at(400, slow_s=1.5))
+    run = Run(store, 0)
+    sizes = [rare_bytes if n % 20 == 0 else 300_000 - rare_bytes for n in range(480)]
+    run.prefetcher._agenda = Agenda([Job(ObjectRef(f"s3://bucket/{n}", s), Slot(n, n)) for n, s in enumerate(sizes)])
+    await run.run()
+
+    assert run.data[400] == b"400.1"
+    assert store.begun_s[400, 1] - store.begun_s[400, 0] < 0.25
+
+
 @in_virtual_time
 async def test_a_share_of_0_turns_it_off() -> None:
     run = await Run(SlowStore(slow_at(500)), 800, hedge=0.0).run()
