@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import math
+
+from asyncio_loader.arguments import add_storage, positive_count, positive_seconds
 
 __all__ = ["add_arguments"]
 
@@ -33,44 +34,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write", action="store_true", help="see also whether an object can be put and deleted there")
     parser.add_argument(
         "--seconds",
-        type=_seconds,
+        type=positive_seconds,
         default=_SECONDS,
         metavar="S",
         help="seconds that each measurement of the rate takes (default: %(default)g)",
     )
     parser.add_argument(
         "--mib",
-        type=_count,
+        type=positive_count,
         default=_MIB,
         metavar="N",
         help="MiB that each of them reads at the most (default: %(default)d)",
     )
     parser.add_argument(
         "--concurrency",
-        type=_count,
+        type=positive_count,
         default=_CONCURRENCY,
         metavar="N",
         help="GETs in flight in the second of them (default: %(default)d)",
     )
-    group = parser.add_argument_group("where S3 is (else environment and profile, as every AWS tool has it)")
-    group.add_argument("--endpoint-url", metavar="URL", help="another S3 than Amazon's: http://minio:9000")
-    group.add_argument("--region", metavar="NAME", help="the bucket's region")
-    group.add_argument("--profile", metavar="NAME", help="a profile of the AWS config files")
-    group.add_argument("--anonymous", action="store_true", help="unsigned requests, for public buckets")
-
-
-def _count(text: str) -> int:
-    value = int(text) if text.isascii() and text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return value
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
+    add_storage(parser)

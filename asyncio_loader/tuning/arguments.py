@@ -6,6 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
+from asyncio_loader.arguments import add_storage, positive_count, positive_seconds
 from asyncio_loader.errors import ConfigError
 
 __all__ = ["EPILOG", "add_arguments", "check_arguments"]
@@ -50,19 +51,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--seconds",
-        type=_seconds,
+        type=positive_seconds,
         default=_SECONDS,
         metavar="S",
         help="steady state per setting (default: %(default)g)",
     )
     what.add_argument("--decode", action="store_true", help="decode the images, too (simplejpeg), in --threads threads")
-    what.add_argument("--threads", type=_count, metavar="N", help="decoding threads (default: one per core)")
+    what.add_argument("--threads", type=positive_count, metavar="N", help="decoding threads (default: one per core)")
     what.add_argument(
-        "--workers", type=_count, metavar="N", help="N workers of a torch DataLoader in place of threads in one process"
+        "--workers",
+        type=positive_count,
+        metavar="N",
+        help="N workers of a torch DataLoader in place of threads in one process",
     )
     what.add_argument(
         "--objects",
-        type=_count,
+        type=positive_count,
         default=_MOST_OBJECTS,
         metavar="N",
         help="list no more than the first N; they come in random order, again and again (default: %(default)d)",
@@ -75,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where JSON and plot go (default: %(default)s)",
     )
-    _add_storage(parser.add_argument_group("where S3 is (else environment and profile, as every AWS tool has it)"))
+    add_storage(parser)
     simulator = parser.add_argument_group("the simulator, when there is no URI")
     simulator.add_argument(
         "--latency-median", type=_milliseconds, metavar="MS", help=f"to the first byte (default: {_MEDIAN_MS:g})"
@@ -116,29 +120,8 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         )
 
 
-def _add_storage(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--endpoint-url", metavar="URL", help="another S3 than Amazon's: http://minio:9000")
-    group.add_argument("--region", metavar="NAME", help="the bucket's region")
-    group.add_argument("--profile", metavar="NAME", help="a profile of the AWS config files")
-    group.add_argument("--anonymous", action="store_true", help="unsigned requests, for public buckets")
-
-
 def _counts(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_count(part.strip()) for part in text.split(",")}))
-
-
-def _count(text: str) -> int:
-    value = int(text) if text.isascii() and text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = _number(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
+    return tuple(sorted({positive_count(part.strip()) for part in text.split(",")}))
 
 
 def _milliseconds(text: str) -> float:
