@@ -13,17 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 from asyncio_loader.coco import CocoIndex
 from asyncio_loader.datasets.collate import collate
 from asyncio_loader.errors import LoaderError
 from asyncio_loader.transforms import Compose
 from asyncio_loader.transforms.base import FUSE
-from asyncio_loader.transforms.formatting import DataContainer
-from asyncio_loader.transforms.masks import BitmapMasks, PolygonMasks
+from tests.oracle.comparing import check
 
 # pycocotools 2.0.11 has not followed numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -74,73 +71,6 @@ def run(index: CocoIndex, pipeline: Compose, case: dict[str, Any], position: int
         # As the loader does; a missing file is left for the pipeline to find out.
         results["img_bytes"] = image.read_bytes()
     return pipeline(results)
-
-
-def check(value: Any, want: Any, atol: float, where: str) -> None:
-    """Raise an AssertionError that names the place unless `value` is what the case describes."""
-    if isinstance(want, dict) and "__type__" in want:
-        {
-            "ndarray": check_array,
-            "tensor": check_tensor,
-            "scalar": check_scalar,
-            "DataContainer": check_container,
-            "BitmapMasks": check_bitmaps,
-            "PolygonMasks": check_polygons,
-        }[want["__type__"]](value, want, atol, where)
-    elif isinstance(want, dict):
-        assert list(want) == list(value), where
-        for key in want:
-            check(value[key], want[key], atol, f"{where}.{key}")
-    elif isinstance(want, list | tuple):
-        assert type(want) is type(value), where
-        assert len(want) == len(value), where
-        for i, (item, wanted) in enumerate(zip(value, want, strict=True)):
-            check(item, wanted, atol, f"{where}[{i}]")
-    else:
-        assert (type(want), want) == (type(value), value), where
-
-
-def check_array(value: Any, want: dict[str, Any], atol: float, where: str) -> None:
-    assert isinstance(value, np.ndarray), where
-    assert (want["dtype"], want["shape"]) == (str(value.dtype), list(value.shape)), where
-    if hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest() == want["sha256"]:
-        return
-    assert atol > 0, f"{where} differs"
-    assert want["mean"] == pytest.approx(value.mean(dtype=np.float64), abs=atol), where
-    for position, wanted in want["probes"]:
-        place: list[Any] = list(position)
-        if want["channel_axis"] is not None:
-            place.insert(want["channel_axis"], slice(None))
-        np.testing.assert_allclose(value[tuple(place)], wanted, rtol=0, atol=atol, err_msg=where)
-
-
-def check_tensor(value: Any, want: dict[str, Any], atol: float, where: str) -> None:
-    assert isinstance(value, torch.Tensor), where
-    assert value.is_contiguous(), where
-    check_array(value.numpy(), want, atol, where)
-
-
-def check_scalar(value: Any, want: dict[str, Any], atol: float, where: str) -> None:
-    assert (want["dtype"], want["value"]) == (str(np.asarray(value).dtype), value), where
-
-
-def check_container(value: Any, want: dict[str, Any], atol: float, where: str) -> None:
-    assert isinstance(value, DataContainer), where
-    notes = ("stack", "cpu_only", "padding_value", "pad_dims")
-    assert [want[note] for note in notes] == [getattr(value, note) for note in notes], where
-    check(value.data, want["data"], atol, f"{where}.data")
-
-
-def check_bitmaps(value: Any, want: dict[str, Any], atol: float, where: str) -> None:
-    assert isinstance(value, BitmapMasks), where
-    assert (want["height"], want["width"], want["areas"]) == (value.height, value.width, value.areas.tolist()), where
-    check_array(value.masks, want["masks"], 0, where)
-
-
-def check_polygons(value: Any, want: dict[str, Any], atol: float, where: str) -> None:
-    assert isinstance(value, PolygonMasks), where
-    assert (want["height"], want["width"]) == (value.height, value.width), where
-    check([[part.tolist() for part in parts] for parts in value.masks], want["masks"], 0, where)
 
 
 def run_dataset(index: CocoIndex, case: dict[str, Any]) -> None:
