@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterable
@@ -66,6 +67,7 @@ class Feed:
         self._returned: deque[Credit] = deque()
         self._is_waking = False
         self._loop_thread = loop_thread
+        self._counters = counters
         self._agenda = Agenda(jobs, is_complete=is_complete)
         # It knows the queue alone: a feed that the loop refers to would never be collected.
         handover = _Handover(self._ready)
@@ -122,6 +124,7 @@ class Feed:
         self._ready.put([_End()])
 
     def _next(self) -> Delivery | _End:
+        started_s = 0.0
         while True:
             try:
                 return self._taken.popleft()
@@ -129,11 +132,16 @@ class Feed:
                 pass
             if self._returned:
                 self._wake()
+            started_s = started_s or time.perf_counter()
             try:
-                self._taken.extend(self._ready.get(timeout=WAKE_S))
+                items = self._ready.get(timeout=WAKE_S)
             except queue.Empty:
                 # Only to let a Ctrl-C through: see WAKE_S.
                 continue
+            first = items[0]
+            if isinstance(first, Delivery):
+                self._counters.note_starved(time.perf_counter() - started_s, first.outcome.ref.uri)
+            self._taken.extend(items)
 
     def _wake(self) -> None:
         # Checked after the append, and reset before the draining: an append is never overlooked.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from asyncio_loader.bridge.loop_thread import WAKE_S
 from asyncio_loader.bridge.native_threads import OpenCvShare, TorchShare
 from asyncio_loader.bridge.thread_end import wait_until_gone
+from asyncio_loader.stats import Counters
 
 __all__ = ["OrderedThreadMap"]
 
@@ -40,6 +42,7 @@ class OrderedThreadMap(Generic[T, R]):
         threads: int,
         budget_bytes: int,
         budget_items: int,
+        counters: Counters | None = None,
     ) -> None:
         """Start the threads.
 
@@ -49,7 +52,10 @@ class OrderedThreadMap(Generic[T, R]):
             threads: how many, at least 1.
             budget_bytes: bound on the bytes of the results that wait.
             budget_items: bound on their number.
+            counters: where it counts how long the function takes, and how long a thread waits for the consumer.
         """
+        self._counters = counters or Counters()
+        self._counters.threads = threads
         self._take = take
         self._apply = apply
         self._budget_bytes = budget_bytes
@@ -114,27 +120,35 @@ class OrderedThreadMap(Generic[T, R]):
         if ticket is None:
             return False
         order, item = ticket
-        self._settle(order, *self._attempt(item))
+        started_s = time.perf_counter()
+        result, error, size_bytes = self._attempt(item)
+        self._settle(order, result, error, size_bytes, time.perf_counter() - started_s)
         return True
 
     def _draw(self) -> tuple[int, T] | None:
         """The next item and its number, once there is room for its result; one thread at a time."""
         with self._changed:
-            while self._is_full() and not self._is_closed:
-                self._changed.wait()
+            if self._is_full() and not self._is_closed:
+                self._wait_for_room()
             if self._is_closed or self._end is not None:
                 return None
         try:
             item = self._take()
         except BaseException as error:  # noqa: BLE001 - not handled here: `get` raises it in the consumer's thread
             self._stop_at(self._taken + 1)
-            self._settle(self._taken, None, error, 0)
+            self._settle(self._taken, None, error, 0, 0.0)
             return None
         if item is None:
             self._stop_at(self._taken)
             return None
         self._taken += 1
         return self._taken - 1, item
+
+    def _wait_for_room(self) -> None:
+        started_s = time.perf_counter()
+        while self._is_full() and not self._is_closed:
+            self._changed.wait()
+        self._counters.blocked_s += time.perf_counter() - started_s
 
     def _is_full(self) -> bool:
         return self._waiting_bytes >= self._budget_bytes or len(self._done) >= self._budget_items
@@ -146,10 +160,13 @@ class OrderedThreadMap(Generic[T, R]):
             return None, error, 0
         return result, None, size_bytes
 
-    def _settle(self, order: int, result: R | None, error: BaseException | None, size_bytes: int) -> None:
+    def _settle(
+        self, order: int, result: R | None, error: BaseException | None, size_bytes: int, took_s: float
+    ) -> None:
         with self._changed:
             if self._is_closed:
                 return
+            self._counters.note_transform(took_s)
             self._waiting_bytes += size_bytes
             self._done[order] = result, error, size_bytes
             if order == self._next:

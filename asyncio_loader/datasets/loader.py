@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -162,9 +163,11 @@ class Loader:
 
     def _finish(self, gathered: list[list[Any]], stream: SampleStream, progress: _Progress) -> Any:
         """A batch of the samples, which are taken out of the list around them."""
+        started_s = time.perf_counter()
         batch = self._collate(gathered.pop())
         if self._pin_memory:
             batch = _pin(batch)
+        self.dataset.counters.note_hand_over(time.perf_counter() - started_s)
         progress.advance(stream)
         return batch
 

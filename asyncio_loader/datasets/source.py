@@ -56,7 +56,9 @@ class SampleSource:
             is_complete=is_complete,
         )
         self._errands = Errands(session, counters)
-        self._pool = _start_pool(self._feed, recipe, self._errands, session.options, threads) if threads else None
+        self._pool = None
+        if threads:
+            self._pool = _start_pool(self._feed, recipe, self._errands, session.options, threads, counters)
         self._close = weakref.finalize(self, _shut, os.getpid(), self._feed, self._errands, self._pool)
 
     def extend(self, jobs: Iterable[Job]) -> None:
@@ -75,14 +77,18 @@ class SampleSource:
         if not self._close.alive:
             return None
         if self._pool is not None:
-            return self._timed(self._pool.get)
+            return self._timed_take(self._pool.get)
         self.rest()
-        delivery = self._timed(self._feed.take)
+        delivery = self._timed_take(self._feed.take)
         if delivery is None:
             return None
         # The consumer may hold the bytes themselves until it asks for the next sample.
         self._credit = delivery.credit
-        return self._recipe.make(delivery.outcome, self)
+        started_s = time.perf_counter()
+        try:
+            return self._recipe.make(delivery.outcome, self)
+        finally:
+            self._counters.note_transform(time.perf_counter() - started_s)
 
     def rest(self) -> None:
         """The consumer is done with the last sample it took."""
@@ -102,6 +108,13 @@ class SampleSource:
         """Cancel all GETs, end the threads, give everything back. Idempotent. In a forked child it does nothing."""
         self._close()
 
+    def _timed_take(self, take: Callable[[], T]) -> T:
+        started_s = time.perf_counter()
+        try:
+            return take()
+        finally:
+            self._counters.note_wait(time.perf_counter() - started_s)
+
     def _timed(self, wait: Callable[[], T]) -> T:
         started = time.perf_counter()
         try:
@@ -111,7 +124,7 @@ class SampleSource:
 
 
 def _start_pool(
-    feed: Feed, recipe: Recipe, errands: Errands, options: FetchOptions, threads: int
+    feed: Feed, recipe: Recipe, errands: Errands, options: FetchOptions, threads: int, counters: Counters
 ) -> OrderedThreadMap[Delivery, Made | Failed]:
     def apply(delivery: Delivery) -> tuple[Made | Failed, int]:
         try:
@@ -128,6 +141,7 @@ def _start_pool(
         threads=threads,
         budget_bytes=options.decoded_bytes,
         budget_items=options.window_items,
+        counters=counters,
     )
 
 

@@ -7,11 +7,11 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from asyncio_loader.engine.latency import LatencyHistogram
 from asyncio_loader.engine.traffic import Traffic
 from asyncio_loader.errors import FetchError
 from asyncio_loader.records import Buffer
 from asyncio_loader.stats import Counters
+from asyncio_loader.stats.durations import LatencyHistogram
 
 __all__ = ["Hedging", "SizeClass", "StartTask", "Watched"]
 

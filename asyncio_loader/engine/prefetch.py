@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -82,6 +83,11 @@ class Prefetcher:
         self._limit = self._workers = self._idle = 0
         self._is_over = False
         self.window = Window(options.window_bytes, options.window_items)
+        # What earlier prefetchers have counted there.
+        self._full_before_s = counters.window_full_s
+        counters.window_bytes = options.window_bytes
+        counters.most_in_flight = options.most_in_flight
+        counters.in_flight = counters.held_bytes = 0
 
     async def run(self) -> None:
         """Fetch all jobs, until the agenda is complete.
@@ -125,7 +131,7 @@ class Prefetcher:
     async def _work(self, group: asyncio.TaskGroup, hedging: Hedging) -> None:
         task = asyncio.current_task()
         traffic = hedging.traffic
-        while self._workers <= self._limit and (entry := self._agenda.take_now() or await self._wait_for_job()):
+        while self._workers <= self._limit and (entry := self._draw() or await self._wait_for_job()):
             order, job = entry
             if task is not None:
                 task.set_name(job.ref.uri)
@@ -137,6 +143,12 @@ class Prefetcher:
             if traffic is not None:
                 self._adapt(traffic, group, hedging)
         self._workers -= 1
+
+    def _draw(self) -> tuple[int, Job] | None:
+        started_s = time.perf_counter()
+        entry = self._agenda.take_now()
+        self._counters.order_s += time.perf_counter() - started_s
+        return entry
 
     def _adapt(self, traffic: Traffic, group: asyncio.TaskGroup, hedging: Hedging) -> None:
         self._counters.pace = traffic.pace.rate if traffic.pace.is_on else 0.0
@@ -166,26 +178,43 @@ class Prefetcher:
         if size != credit.size_bytes:
             # Nothing came, or the store does not tell sizes beforehand.
             await credit.resize(size)
-        self._counters.peak_window_bytes = max(self._counters.peak_window_bytes, self.window.peak_bytes)
+        self._count_window()
         if known is None and size:
             self._estimate.learn(size)
         self._ready.put(order, Delivery(outcome, credit))
 
+    def _count_window(self) -> None:
+        counters, window = self._counters, self.window
+        counters.peak_window_bytes = max(counters.peak_window_bytes, window.peak_bytes)
+        counters.held_bytes = window.held_bytes
+        counters.window_full_s = self._full_before_s + window.full_s
+
     async def _fetch(self, job: Job, getting: Getting) -> Outcome:
         slot = job.slot
+        counters = self._counters
+        counters.in_flight += 1
+        started_s = time.perf_counter()
         try:
             data, attempts = await retry_calls(
                 getting.attempt,
                 job.ref.uri,
                 retry=self._retry,
                 rested_s=getting.count_rest,
-                on_attempt=self._counters.count_get,
-                on_retry=self._retry_log,
+                on_attempt=counters.count_get,
+                on_retry=self._note_retry,
             )
         except FetchError as error:
+            counters.count_error(error)
             return Failed(job.ref, error, slot.position, slot.index, job.epoch, slot.is_padding, error.attempts)
-        self._counters.bytes_fetched += len(data)
+        finally:
+            counters.in_flight -= 1
+            counters.note_fetch(time.perf_counter() - started_s)
+        counters.bytes_fetched += len(data)
         return Fetched(job.ref, data, slot.position, slot.index, job.epoch, slot.is_padding, attempts)
+
+    def _note_retry(self, error: FetchError, attempt: int, pause_s: float) -> None:
+        self._counters.count_error(error)
+        self._retry_log(error, attempt, pause_s)
 
 
 def _is_here(uri: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from dataclasses import dataclass, field
 
 __all__ = ["Credit", "SizeEstimate", "Window"]
@@ -40,6 +41,8 @@ class Window:
         # Reserved in increasing order, hence the first one is the oldest.
         self._held: dict[int, Credit] = {}
         self._waiting: list[_Request] = []
+        self._full_s = 0.0
+        self._full_since = 0.0
         self.held_bytes = 0
         self.peak_bytes = 0
 
@@ -52,6 +55,11 @@ class Window:
     def is_full(self) -> bool:
         """Whether somebody waits for room."""
         return bool(self._waiting)
+
+    @property
+    def full_s(self) -> float:
+        """Seconds so far during which somebody waited for room."""
+        return self._full_s + (time.perf_counter() - self._full_since if self._waiting else 0.0)
 
     async def reserve(self, order: int, size_bytes: int) -> Credit:
         """A credit of so many bytes and one item; waits until it is this order's turn and there is room.
@@ -74,7 +82,9 @@ class Window:
 
         To be called when nothing of it will be used any more; giving a credit back after that does nothing.
         """
-        self._waiting.clear()
+        if self._waiting:
+            self._waiting.clear()
+            self._note_room()
         for credit in list(self._held.values()):
             credit.release()
 
@@ -97,6 +107,8 @@ class Window:
             return
         is_new = credit.order not in self._held
         request = _Request(credit.order, credit, extra_bytes, is_new, asyncio.get_running_loop().create_future())
+        if not self._waiting:
+            self._full_since = time.perf_counter()
         heapq.heappush(self._waiting, request)
         try:
             await request.granted
@@ -120,6 +132,8 @@ class Window:
         if request in self._waiting:
             self._waiting.remove(request)
             heapq.heapify(self._waiting)
+            if not self._waiting:
+                self._note_room()
             self._wake()
         elif not request.granted.cancelled():
             # Granted and cancelled in the same turn of the loop.
@@ -140,9 +154,15 @@ class Window:
     def _wake(self) -> None:
         while self._waiting and self._fits(self._waiting[0].order, self._waiting[0].extra_bytes):
             request = heapq.heappop(self._waiting)
+            if not self._waiting:
+                self._note_room()
             if not request.granted.cancelled():
                 self._take(request.credit, request.extra_bytes)
                 request.granted.set_result(None)
+
+    def _note_room(self) -> None:
+        """Nobody waits any more."""
+        self._full_s += time.perf_counter() - self._full_since
 
 
 class Credit:

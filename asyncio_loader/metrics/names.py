@@ -1,4 +1,4 @@
-"""What each figure of `LoaderStats` is called outside, in the conventions of OpenTelemetry and of Prometheus."""
+"""What each number of `LoaderStats` is called outside, in the conventions of OpenTelemetry and of Prometheus."""
 
 from __future__ import annotations
 
@@ -60,6 +60,24 @@ METRICS = (
     MetricName("failed", "asyncio_loader.failed_samples", "{sample}"),
     MetricName("rejected", "asyncio_loader.rejected_samples", "{sample}"),
     MetricName("refetches", "asyncio_loader.refetches", "{object}"),
+    MetricName("throttled", "asyncio_loader.throttled_gets", "{get}"),
+    MetricName("timeouts", "asyncio_loader.timed_out_gets", "{get}"),
+    MetricName("lost_connections", "asyncio_loader.lost_connections", "{get}"),
+    MetricName("server_faults", "asyncio_loader.server_faults", "{get}"),
+    MetricName("damaged", "asyncio_loader.damaged_bodies", "{get}"),
+    MetricName("other_errors", "asyncio_loader.other_errors", "{get}"),
+    MetricName("order_s", "asyncio_loader.order", "s"),
+    MetricName("fetch_s", "asyncio_loader.fetch", "s"),
+    MetricName("window_full_s", "asyncio_loader.window_full", "s"),
+    MetricName("starved_s", "asyncio_loader.starved", "s"),
+    MetricName("transform_s", "asyncio_loader.transform", "s"),
+    MetricName("blocked_s", "asyncio_loader.blocked", "s"),
+    MetricName("hand_over_s", "asyncio_loader.hand_over", "s"),
+    MetricName("threads", "asyncio_loader.threads", "{thread}", is_count=False),
+    MetricName("in_flight", "asyncio_loader.in_flight", "{object}", is_count=False),
+    MetricName("held_bytes", "asyncio_loader.window_held", "By", is_count=False),
+    MetricName("window_bytes", "asyncio_loader.window_limit", "By", is_count=False),
+    MetricName("most_in_flight", "asyncio_loader.in_flight_most", "{get}", is_count=False),
 )
 
 
