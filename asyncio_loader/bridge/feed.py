@@ -66,6 +66,7 @@ class Feed:
         self._taken: deque[Delivery | _End] = deque()
         self._returned: deque[Credit] = deque()
         self._is_waking = False
+        self._has_begun = False
         self._loop_thread = loop_thread
         self._counters = counters
         self._agenda = Agenda(jobs, is_complete=is_complete)
@@ -138,10 +139,16 @@ class Feed:
             except queue.Empty:
                 # Only to let a Ctrl-C through: see WAKE_S.
                 continue
-            first = items[0]
-            if isinstance(first, Delivery):
-                self._counters.note_starved(time.perf_counter() - started_s, first.outcome.ref.uri)
+            self._note_wait(items[0], time.perf_counter() - started_s)
             self._taken.extend(items)
+
+    def _note_wait(self, first: Delivery | _End, seconds: float) -> None:
+        if not self._has_begun:
+            # That is no single object's.
+            self._counters.starved_s += seconds
+        elif isinstance(first, Delivery):
+            self._counters.note_starved(seconds, first.outcome.ref.uri)
+        self._has_begun = True
 
     def _wake(self) -> None:
         # Checked after the append, and reset before the draining: an append is never overlooked.

@@ -24,7 +24,7 @@ from asyncio_loader.options import FetchOptions, OnError, S3Options
 from asyncio_loader.order.ordering import Ordering
 from asyncio_loader.order.shard import Shard
 from asyncio_loader.records import Fetched
-from asyncio_loader.stats import Counters, LoaderStats
+from asyncio_loader.stats import Counters, LoaderStats, Verdict, judge
 from asyncio_loader.stores.base import ObjectStore
 
 __all__ = ["AsyncIterableDataset"]
@@ -159,6 +159,10 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
     def stats(self) -> LoaderStats:
         """What happened in this process so far. The workers of a DataLoader count for themselves."""
         return self.counters.snapshot()
+
+    def verdict(self) -> Verdict:
+        """What has limited the rate so far, and what to change: `stats.judge`. From any thread."""
+        return judge(self.stats())
 
     def share_counters(self) -> WorkerCounters:
         """Where workers that start from now on count, for this process to read: for `asyncio_loader.metrics`.

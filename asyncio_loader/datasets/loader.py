@@ -17,7 +17,7 @@ from asyncio_loader.datasets.position import Position
 from asyncio_loader.datasets.reader import EpochReader
 from asyncio_loader.datasets.stream import SampleStream
 from asyncio_loader.errors import ConfigError, LoaderError
-from asyncio_loader.stats import LoaderStats
+from asyncio_loader.stats import LoaderStats, Verdict
 from asyncio_loader.transforms.formatting import DataContainer
 
 __all__ = ["Loader"]
@@ -124,6 +124,10 @@ class Loader:
     def stats(self) -> LoaderStats:
         """What happened so far."""
         return self.dataset.stats()
+
+    def verdict(self) -> Verdict:
+        """What has limited the rate so far, and what to change: `stats.judge`. From any thread."""
+        return self.dataset.verdict()
 
     def close(self) -> None:
         """End the iteration, all GETs, threads and connections. Idempotent; iterating again opens new ones."""

@@ -131,6 +131,8 @@ class SampleStream(Iterator[Any]):
         self._on_end = on_end
         self._on_close = on_close
         self._elapsed_before = counters.elapsed_s
+        self._wait_before = counters.wait_s
+        self._has_begun = False
         self._started: float | None = None
         self._is_open = True
 
@@ -151,6 +153,9 @@ class SampleStream(Iterator[Any]):
             self._counters.elapsed_s = self._elapsed_before + time.perf_counter() - self._started
         if made is None:
             raise StopIteration
+        if not self._has_begun:
+            self._has_begun = True
+            self._counters.startup_s += self._counters.wait_s - self._wait_before
         self._counters.samples += 1
         return made.value
 

@@ -72,6 +72,7 @@ METRICS = (
     MetricName("starved_s", "asyncio_loader.starved", "s"),
     MetricName("transform_s", "asyncio_loader.transform", "s"),
     MetricName("blocked_s", "asyncio_loader.blocked", "s"),
+    MetricName("startup_s", "asyncio_loader.startup", "s"),
     MetricName("hand_over_s", "asyncio_loader.hand_over", "s"),
     MetricName("threads", "asyncio_loader.threads", "{thread}", is_count=False),
     MetricName("in_flight", "asyncio_loader.in_flight", "{object}", is_count=False),

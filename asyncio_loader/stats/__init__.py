@@ -5,6 +5,6 @@ from __future__ import annotations
 from asyncio_loader.stats.durations import Durations
 from asyncio_loader.stats.loader_stats import GAUGES, NUMBERS, Counters, LoaderStats
 from asyncio_loader.stats.slowest import SlowObject
-from asyncio_loader.stats.verdict import Verdict, judge
+from asyncio_loader.stats.verdict import Limit, Verdict, judge
 
-__all__ = ["GAUGES", "NUMBERS", "Counters", "Durations", "LoaderStats", "SlowObject", "Verdict", "judge"]
+__all__ = ["GAUGES", "NUMBERS", "Counters", "Durations", "Limit", "LoaderStats", "SlowObject", "Verdict", "judge"]

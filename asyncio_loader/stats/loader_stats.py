@@ -64,10 +64,13 @@ class LoaderStats:
         transform_s: seconds that transforms took, summed over all threads. Divided by `elapsed_s` it is how many were
             busy on average; as many as there are `threads`: decoding is the limit.
         blocked_s: seconds that a transform had to wait because enough samples lay ready: the consumer is the limit.
+        startup_s: seconds that the first sample of an iteration was waited for, summed over the iterations; part of
+            `wait_s`. Connections, credentials and the first GETs; near 0 where the epoch before has looked ahead.
         hand_over_s: seconds that batches took to be made of samples, in the thread that iterates.
         threads: that transform; 0: the consumer's own.
         in_flight: objects that are being fetched now.
-        held_bytes: bytes of the window that are taken now: by what is under way, and by what waits for its turn.
+        held_bytes: bytes of the window that were taken when the last object came: by what is under way, and by what
+            waits for its turn.
         window_bytes: `FetchOptions.window_bytes`.
         most_in_flight: what `level` does not exceed: `max_in_flight`, or this process's share of
             `max_in_flight_per_node`.
@@ -105,6 +108,7 @@ class LoaderStats:
     starved_s: float = 0.0
     transform_s: float = 0.0
     blocked_s: float = 0.0
+    startup_s: float = 0.0
     hand_over_s: float = 0.0
     threads: int = 0
     in_flight: int = 0
@@ -221,6 +225,7 @@ class Counters:
     starved_s: float
     transform_s: float
     blocked_s: float
+    startup_s: float
     hand_over_s: float
     threads: int
     in_flight: int

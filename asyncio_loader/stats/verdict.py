@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asyncio_loader.stats.loader_stats import LoaderStats
 
@@ -27,7 +27,7 @@ _MANY_REFUSED = 0.01
 
 # Share of the time without objects that a few of them make up, by which they are the trouble.
 _FEW_SLOW = 0.5
-# But never where they take hardly longer than others.
+# But never where the slowest is no outlier: so many times of what 95 in 100 take.
 _MUCH_SLOWER = 4.0
 
 _WINDOW_FULL = 0.6
@@ -79,6 +79,7 @@ def judge(stats: LoaderStats) -> Verdict:
     Args:
         stats: of a whole run, or better of its last seconds: `LoaderStats.since`.
     """
+    stats = _without_startup(stats)
     if stats.samples < _LEAST_SAMPLES or stats.elapsed_s < _LEAST_S:
         return Verdict(Limit.UNKNOWN, "too early to tell", f"{stats.samples} samples so far")
     busy, starved = _shares(stats)
@@ -89,6 +90,16 @@ def judge(stats: LoaderStats) -> Verdict:
         return _decode(stats, busy)
     found = _refused(stats) or _order(stats) or _slow_objects(stats) or _window(stats, starved)
     return found or _in_flight(stats, starved) or _network(stats, starved)
+
+
+def _without_startup(stats: LoaderStats) -> LoaderStats:
+    """What a long run would have shown."""
+    return replace(
+        stats,
+        elapsed_s=max(0.0, stats.elapsed_s - stats.startup_s),
+        wait_s=max(0.0, stats.wait_s - stats.startup_s),
+        starved_s=max(0.0, stats.starved_s - stats.startup_s),
+    )
 
 
 def _shares(stats: LoaderStats) -> tuple[float, float]:
@@ -125,7 +136,8 @@ def _refused(stats: LoaderStats) -> Verdict | None:
     is_paced = stats.pace > 0 and rate >= _AT_PACE * stats.pace
     if not is_paced and stats.throttled < _MANY_REFUSED * stats.gets:
         return None
-    finding = f"the server refuses more than {rate:,.0f} GETs per second ({stats.throttled} refused)"
+    taken = (stats.gets - stats.throttled) / stats.elapsed_s
+    finding = f"the server takes {taken:,.0f} GETs per second, and refuses the rest ({stats.throttled} so far)"
     return Verdict(Limit.REQUEST_RATE, finding, "spread the keys over more prefixes, or pack small objects together")
 
 
@@ -141,7 +153,7 @@ def _slow_objects(stats: LoaderStats) -> Verdict | None:
     waits_s = sum(slow.wait_s for slow in stats.slowest)
     if not stats.slowest or waits_s < _FEW_SLOW * stats.starved_s:
         return None
-    usual_s = stats.fetch.p50_s
+    usual_s = stats.fetch.p95_s
     worst = stats.slowest[0]
     if worst.wait_s < _MUCH_SLOWER * usual_s:
         return None
@@ -154,7 +166,7 @@ def _slow_objects(stats: LoaderStats) -> Verdict | None:
 def _window(stats: LoaderStats, starved: float) -> Verdict | None:
     if stats.share(stats.window_full_s) < _WINDOW_FULL:
         return None
-    window = f"the window of {stats.window_bytes / MIB:.0f} MiB"
+    window = f"the window of {stats.window_bytes / MIB:.3g} MiB"
     finding = f"{window} is full, yet objects are missing {starved:.0%} of the time"
     return Verdict(Limit.WINDOW, finding, "raise window_bytes (or window_items, for small objects)")
 

@@ -20,6 +20,7 @@ CASES = {
     "soak": "half an hour over a server that fails: what is lost, what grows (only where it is named)",
     "tail": "how long a training loop waits where one GET in a hundred takes a second, with second GETs and without",
     "pressure": "what a server that throttles lets through, and what it refuses, while its limit changes",
+    "verdict": "whether what the loader says limits it is what does, on set-ups that are known",
     "get_cost": "CPU microseconds per GET, layer by layer, next to aioboto3",
     "verify": "CPU microseconds per GET that checksums take, kind by kind",
     "pipeline": "from JPEG bytes to the batch tensor, stage by stage and whole, next to OpenMMLab and torchvision",

@@ -8,6 +8,7 @@ import weakref
 import pytest
 
 from asyncio_loader.bridge.ordered_map import OrderedThreadMap
+from asyncio_loader.stats import Counters
 
 
 class Source:
@@ -207,3 +208,35 @@ def test_ctrl_c_gets_through_even_if_its_signal_wakes_another_thread() -> None:
         get_interrupted()
     is_over.set()
     pool.close()
+
+
+def test_it_counts_how_long_the_function_takes_and_how_long_a_thread_waits_for_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("asyncio_loader.bridge.ordered_map.time.perf_counter", lambda: now_s)
+    is_full = threading.Event()
+    counters = Counters()
+
+    def apply(n: int) -> tuple[int, int]:
+        nonlocal now_s
+        now_s += 2.0
+        return n, 1
+
+    class Watched(OrderedThreadMap[int, int]):
+        def _wait_for_room(self) -> None:
+            is_full.set()
+            super()._wait_for_room()
+
+    pool = Watched(Source(0, 1).take, apply, threads=1, budget_bytes=1, budget_items=10, counters=counters)
+    assert is_full.wait(10)
+    # Under its lock: the thread has looked at the clock and waits.
+    with pool._changed:
+        now_s += 5.0
+    assert drain(pool) == [0, 1]
+    pool.close()
+
+    assert counters.threads == 1
+    assert counters.transform_s == 4.0
+    assert counters.transform.frozen().count == 2
+    assert counters.blocked_s == 5.0

@@ -336,3 +336,41 @@ def test_closing_does_not_wait_for_a_refetch() -> None:
     assert source.take() is None
     assert not [thread for thread in threading.enumerate() if "transform" in thread.name]
     session.close()
+
+
+@THREADS
+def test_it_counts_waits_and_transforms_of_each_sample(session: Session, threads: int) -> None:
+    counters = Counters()
+    source = make_source(session, jobs(*range(HELD)), counters=counters, threads=threads)
+    take_all(source)
+    stats = counters.snapshot()
+
+    assert stats.threads == threads
+    assert stats.transform.count == stats.fetch.count == HELD
+    # The last one is for the end.
+    assert stats.wait.count == HELD + 1
+    assert stats.wait_s == pytest.approx(stats.wait.sum_s)
+    assert stats.transform_s == pytest.approx(stats.transform.sum_s)
+    assert stats.starved_s > 0
+
+
+def test_the_object_that_was_waited_for_longest_has_a_name(session: Session, store: CountingStore) -> None:
+    counters = Counters()
+    is_asked_for, may_come = threading.Event(), threading.Event()
+    get = store.get
+
+    async def slow(uri: str, **options: Any) -> Any:
+        if uri == "memory://7":
+            is_asked_for.set()
+            await asyncio.to_thread(may_come.wait, 10)
+        return await get(uri, **options)
+
+    store.get = slow  # type: ignore[method-assign]
+    source = make_source(session, jobs(*range(HELD)), counters=counters)
+    taken = [source.take() for _ in range(7)]
+    assert is_asked_for.wait(10)
+    threading.Timer(0.2, may_come.set).start()
+
+    assert len(taken) + len(take_all(source)) == HELD
+    assert counters.snapshot().slowest[0].uri == "memory://7"
+    assert counters.snapshot().slowest[0].wait_s > 0.1

@@ -237,3 +237,48 @@ async def test_who_was_refused_comes_back_soon_where_a_gate_keeps_the_pace() -> 
     await run.prefetcher.run()
     # By itself the sixth pause would be up to 3.2 s.
     assert begun_s[-1] <= 0.6 + 0.1
+
+
+async def test_errors_count_by_kind_whether_or_not_another_try_cures_them() -> None:
+    tried: set[str] = set()
+
+    async def answer(uri: str) -> bytes:
+        if uri == "m://3":
+            raise ObjectNotFound(uri)
+        if uri in ("m://1", "m://2") and uri not in tried:
+            tried.add(uri)
+            raise ServerFault("500") if uri == "m://1" else Throttled("503")
+        return uri.encode()
+
+    run = Run(AnsweringStore(answer), jobs(6), retry=RetryPolicy(backoff_initial_s=0.0))
+    await run.prefetcher.run()
+    stats = run.counters.snapshot()
+
+    assert (stats.server_faults, stats.throttled, stats.other_errors, stats.retries) == (1, 1, 1, 2)
+    assert stats.fetch.count == 6
+    assert stats.fetch_s == pytest.approx(stats.fetch.sum_s)
+
+
+async def test_what_is_under_way_and_held_is_told_while_it_is() -> None:
+    is_going_on = asyncio.Event()
+
+    async def answer(uri: str) -> bytes:
+        if uri != "m://0":
+            await is_going_on.wait()
+        return uri.encode()
+
+    run = Run(AnsweringStore(answer), jobs(4, size_bytes=5), hold=True, max_in_flight=2, window_bytes=100)
+    running = asyncio.create_task(run.prefetcher.run())
+    while not run.delivered:
+        await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    during = run.counters.snapshot()
+    is_going_on.set()
+    await running
+    after = run.counters.snapshot()
+
+    assert (during.in_flight, during.window_bytes, during.most_in_flight) == (2, 100, 2)
+    # As it was when the first one came: the second had not been begun.
+    assert during.held_bytes == 5
+    assert (after.in_flight, after.held_bytes) == (0, 20)

@@ -287,3 +287,38 @@ async def test_now_lets_the_oldest_have_more_than_there_is() -> None:
 
     assert oldest.now(1000)
     assert window.held_bytes == 1090
+
+
+async def test_how_long_somebody_has_waited_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("asyncio_loader.engine.window.time.perf_counter", lambda: now_s)
+    window = Window(limit_bytes=100, limit_items=10)
+    first = await window.reserve(0, 60)
+    now_s = 101.0
+    assert window.full_s == 0.0
+
+    waiting = [asyncio.create_task(window.reserve(order, 60)) for order in (1, 2)]
+    await turn()
+    now_s = 103.0
+    assert window.full_s == 2.0
+    first.release()
+    (await waiting[0]).release()
+    await waiting[1]
+    now_s = 110.0
+    assert window.full_s == 2.0
+
+    cancelled = asyncio.create_task(window.reserve(3, 60))
+    await turn()
+    now_s = 111.5
+    cancelled.cancel()
+    await turn()
+    now_s = 120.0
+    assert window.full_s == 3.5
+
+    dropped = asyncio.create_task(window.reserve(4, 60))
+    await turn()
+    now_s = 124.0
+    window.close()
+    now_s = 130.0
+    assert window.full_s == 7.5
+    dropped.cancel()

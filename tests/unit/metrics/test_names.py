@@ -38,6 +38,7 @@ def test_the_names() -> None:
         "starved_s": ("asyncio_loader_starved_seconds_total", "asyncio_loader.starved", "s"),
         "transform_s": ("asyncio_loader_transform_seconds_total", "asyncio_loader.transform", "s"),
         "blocked_s": ("asyncio_loader_blocked_seconds_total", "asyncio_loader.blocked", "s"),
+        "startup_s": ("asyncio_loader_startup_seconds_total", "asyncio_loader.startup", "s"),
         "hand_over_s": ("asyncio_loader_hand_over_seconds_total", "asyncio_loader.hand_over", "s"),
         "threads": ("asyncio_loader_threads", "asyncio_loader.threads", "{thread}"),
         "in_flight": ("asyncio_loader_in_flight", "asyncio_loader.in_flight", "{object}"),
