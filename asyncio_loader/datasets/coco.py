@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
@@ -28,6 +28,8 @@ from asyncio_loader.records import Fetched, ObjectRef, Sample
 from asyncio_loader.transforms.base import Compose, PipelineEntry
 from asyncio_loader.transforms.formatting import DataContainer
 from asyncio_loader.transforms.loading import LoadAnnotations, LoadImageFromFile
+from asyncio_loader.transforms.registry import Transform
+from asyncio_loader.transforms.tta import MultiScaleFlipAug, TestTimeAug
 
 __all__ = ["CocoDataset"]
 
@@ -295,7 +297,9 @@ def _unwanted(
 def _mark_padding(sample: Sample) -> Sample:
     """Say it where metrics look: in the meta data of the image. Other samples stay as mmdet makes them."""
     if is_packed(sample):
-        sample["data_samples"].set_metainfo({"is_padding": True})
+        packed = sample["data_samples"]
+        for each in packed if isinstance(packed, list) else [packed]:
+            each.set_metainfo({"is_padding": True})
         return sample
     metas = sample.get("img_metas")
     for each in metas if isinstance(metas, list) else [metas]:
@@ -334,7 +338,7 @@ def _check_not_empty(index: CocoIndex) -> None:
 
 
 def _image_client_args(pipeline: Compose, of_dataset: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    for transform in pipeline.transforms:
+    for transform in _all_of(pipeline):
         if isinstance(transform, LoadImageFromFile):
             own = transform.file_client_args
             return of_dataset if own is None or own.get("backend", "disk") == "disk" else own
@@ -348,5 +352,16 @@ def _may_need_masks(pipeline: Compose) -> bool:
         transform.with_mask
         if isinstance(transform, LoadAnnotations)
         else type(transform).__module__.partition(".")[0] != ours
-        for transform in pipeline.transforms
+        for transform in _all_of(pipeline)
     )
+
+
+def _all_of(pipeline: Compose) -> Iterator[Transform]:
+    """Its transforms, those inside of others after these."""
+    for transform in pipeline.transforms:
+        yield transform
+        if isinstance(transform, MultiScaleFlipAug):
+            yield from _all_of(transform.transforms)
+        elif isinstance(transform, TestTimeAug):
+            for subroutine in transform.subroutines:
+                yield from _all_of(subroutine)

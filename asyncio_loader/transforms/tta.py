@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from asyncio_loader.errors import ConfigError
@@ -11,7 +12,7 @@ from asyncio_loader.transforms.base import Compose, PipelineEntry
 from asyncio_loader.transforms.registry import TRANSFORMS
 from asyncio_loader.transforms.scaling import as_scales
 
-__all__ = ["MultiScaleFlipAug"]
+__all__ = ["MultiScaleFlipAug", "TestTimeAug"]
 
 
 @TRANSFORMS.register
@@ -50,14 +51,7 @@ class MultiScaleFlipAug:
 
     def __call__(self, results: Sample) -> Sample | None:
         """The lists of all runs; None if a transform gives any of them up."""
-        gathered: dict[str, list[Any]] = {}
-        for chosen in self._runs():
-            outcome = self.transforms({**results, **chosen})
-            if outcome is None:
-                return None
-            for key, value in outcome.items():
-                gathered.setdefault(key, []).append(value)
-        return gathered
+        return _gather(self.transforms({**results, **chosen}) for chosen in self._runs())
 
     def __repr__(self) -> str:
         inner = repr(self.transforms).replace("\n", "\n    ")
@@ -69,6 +63,54 @@ class MultiScaleFlipAug:
             yield {self.scale_key: scale, "flip": False, "flip_direction": None}
             for direction in self.flip_directions if self.flip else ():
                 yield {self.scale_key: scale, "flip": True, "flip_direction": direction}
+
+
+@TRANSFORMS.register
+class TestTimeAug:
+    """mmdet 3.x's: run the sample through every way to take one transform of each list; gives a dict of lists.
+
+    The last list is gone through fastest: ``[[a, b], [c, d]]`` runs a-c, a-d, b-c, b-d. Every run gets a shallow copy
+    of the sample.
+
+    Args:
+        transforms: lists of entries of a pipeline; none of them empty.
+
+    Raises:
+        ConfigError: `transforms` is no list of lists, or an entry is wrong.
+    """
+
+    # Not a test, whatever its name begins with.
+    __test__ = False
+
+    def __init__(self, transforms: Sequence[Sequence[PipelineEntry]]) -> None:
+        if not _is_list(transforms) or not all(_is_list(choices) and choices for choices in transforms):
+            raise ConfigError(f"transforms must be a list of lists of transforms, none empty, not {transforms!r:.80}")
+        choices = [
+            Compose(entries, place=f"transforms[{place}]").transforms for place, entries in enumerate(transforms)
+        ]
+        self.subroutines = [Compose(chosen) for chosen in itertools.product(*choices)]
+
+    def __call__(self, results: Sample) -> Sample | None:
+        """The lists of all runs; None if a transform gives any of them up."""
+        return _gather(subroutine({**results}) for subroutine in self.subroutines)
+
+    def __repr__(self) -> str:
+        runs = ",\n".join(repr(subroutine) for subroutine in self.subroutines).replace("\n", "\n    ")
+        return f"TestTimeAug(\n    {runs}\n)"
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _gather(outcomes: Iterable[Sample | None]) -> Sample | None:
+    gathered: dict[str, list[Any]] = {}
+    for outcome in outcomes:
+        if outcome is None:
+            return None
+        for key, value in outcome.items():
+            gathered.setdefault(key, []).append(value)
+    return gathered
 
 
 def _as_factors(scale_factor: Any) -> list[float]:

@@ -32,11 +32,6 @@ REPOSITORY = Path(__file__).parents[2]
 GOLDEN = REPOSITORY / "tests" / "data"
 SHARED = Path(os.environ.get("ASYNCIO_LOADER_SHARED", REPOSITORY.parent / "shared"))
 
-NOT_OURS = {
-    "test/augmented": "TestTimeAug is not one of our transforms",
-}
-"""Informative cases of what is not built."""
-
 TOLERANCES = {"resize/float_image": 1e-3, "resize/bicubic/400x300": 1, "resize/bicubic/100x80": 1}
 """These depend on how OpenCV was built (IPP); all others are equal to the last bit."""
 
@@ -158,8 +153,6 @@ def test_like_the_reference(
     root: Path, case: dict[str, Any], fuse: str, index_of: Callable[..., CocoIndex], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(FUSE, fuse)
-    if case["name"] in NOT_OURS:
-        pytest.skip(NOT_OURS[case["name"]])
     if case["kind"] != "error":
         index = index_of(root, case)
         RUNS[case["kind"]](index, case)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.transforms import Compose
-from asyncio_loader.transforms.tta import MultiScaleFlipAug
+from asyncio_loader.transforms.tta import MultiScaleFlipAug, TestTimeAug
 
 RESIZE_AND_FLIP = [{"type": "Resize", "keep_ratio": True}, {"type": "RandomFlip"}]
 
@@ -99,3 +100,50 @@ def test_it_pickles_and_shows_what_it_does() -> None:
     aug = pickle.loads(pickle.dumps(MultiScaleFlipAug(RESIZE_AND_FLIP, img_scale=(80, 80), flip=True)))
 
     assert "MultiScaleFlipAug(\n    scale=[(80, 80)], flips=['horizontal'],\n    Compose(\n        Resize(" in repr(aug)
+
+
+def mark(letter: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda results: {**results, "way": results.get("way", "") + letter}
+
+
+def test_one_of_each_list_runs_and_the_last_list_is_gone_through_fastest() -> None:
+    outcome = TestTimeAug([[mark("a"), mark("b")], [mark("c"), mark("d")], [mark("e")]])({"key": 1})
+
+    assert outcome == {"key": [1] * 4, "way": ["ace", "ade", "bce", "bde"]}
+
+
+def test_the_ways_do_not_disturb_each_other() -> None:
+    before = {**sample(), "img_path": "a.jpg", "img_shape": (20, 40)}
+    resize = [{"type": "Resize", "scale": scale, "keep_ratio": True} for scale in ((80, 80), (20, 20))]
+    flips = [{"type": "RandomFlip", "prob": prob} for prob in (0.0, 1.0)]
+
+    outcome = TestTimeAug([resize, flips])(before)
+
+    assert outcome is not None
+    assert [(40, 80), (40, 80), (10, 20), (10, 20)] == outcome["img_shape"]
+    assert [False, True, False, True] == outcome["flip"]
+    assert (20, 40, 3) == before["img"].shape
+
+
+def test_none_in_one_way_gives_the_sample_up() -> None:
+    assert TestTimeAug([[mark("a"), lambda results: None]])({}) is None
+
+
+@pytest.mark.parametrize("transforms", [None, {"type": "Resize"}, [mark("a")], [[mark("a")], []]])
+def test_transforms_are_lists_of_lists(transforms: Any) -> None:
+    with pytest.raises(ConfigError, match="transforms must be a list of lists of transforms, none empty, not"):
+        TestTimeAug(transforms)
+
+
+def test_a_wrong_entry_of_a_list_is_named_with_its_places() -> None:
+    pack = {"type": "PackDetInputs"}
+    message = r"^pipeline\[0\] \(TestTimeAug\): transforms\[1\]\[1\]: unknown transform 'Flop'"
+    with pytest.raises(ConfigError, match=message):
+        Compose([{"type": "TestTimeAug", "transforms": [[pack], [pack, {"type": "Flop"}]]}])
+
+
+def test_its_ways_pickle_and_show() -> None:
+    aug = pickle.loads(pickle.dumps(TestTimeAug([[{"type": "RandomFlip", "prob": 0.0}, {"type": "PackDetInputs"}]])))
+
+    assert repr(aug).startswith("TestTimeAug(\n    Compose(\n        RandomFlip(")
+    assert repr(aug).count("Compose(") == 2
