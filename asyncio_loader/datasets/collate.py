@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch.utils.data import default_collate, get_worker_info
 
+from asyncio_loader.datasets.collate_packed import is_packed
 from asyncio_loader.datasets.hand_over import share_masks
+from asyncio_loader.datasets.unpacking import unpack
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.records import Sample
 from asyncio_loader.transforms.arrays import ArrayPool
@@ -113,7 +115,8 @@ def collate_detection(
     """Batch samples as torchvision's detection models take them.
 
     Args:
-        samples: what a train pipeline (`Collect`) or a test pipeline (`MultiScaleFlipAug`) gives.
+        samples: what a train pipeline (`Collect`) or a test pipeline (`MultiScaleFlipAug`) gives, or in the dialect of
+            3.x `PackDetInputs`; see `unpack` for the names that the latter's entries get.
         as_float: False: images keep the dtype that the pipeline gave them, uint8 if it does not normalize, for who does
             that on the device.
 
@@ -134,9 +137,13 @@ def collate_detection(
 
 
 def _target(sample: Sample, *, as_float: bool) -> dict[str, Any]:
+    if is_packed(sample):
+        target = unpack(sample)
+        target["img"] = target["img"].float() if as_float else target["img"]
+        return {**target, "is_padding": target.get("is_padding", False)}
     if "img" not in sample:
         raise ConfigError(f"collate_detection needs 'img' in a sample, which has only {', '.join(map(repr, sample))}")
-    target: dict[str, Any] = {}
+    target = {}
     for key, wrapped in sample.items():
         value = _unwrap(wrapped, key)
         if key == "img":

@@ -1,0 +1,58 @@
+"""What `PackDetInputs` made, as torchvision's detection models take it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.records import Sample
+from asyncio_loader.transforms.formatting import to_tensor
+
+__all__ = ["unpack"]
+
+_FIELDS = {"bboxes": "boxes", "labels": "labels", "masks": "masks"}
+
+
+def unpack(sample: Sample) -> dict[str, Any]:
+    """Image and target of one packed sample, in one dict.
+
+    Args:
+        sample: `inputs` and `data_samples`, as `PackDetInputs` gives them.
+
+    Returns:
+        `img` (c, h, w), as it is; of the objects `boxes` (n, 4) float32 xyxy, `labels` (n,) int64, the dialect's
+        label + 1, `masks` (n, h, w) uint8, what the sample has of them; `boxes_ignore` (k, 4) where objects are
+        flagged or could be; whatever `metainfo` holds, under its own name, but `scale_factor` four floats, one for each
+        number of a box, as in 2.x; `filename`, the `img_path`.
+
+    Raises:
+        ConfigError: the sample has no image, or was looked at several times (`TestTimeAug`).
+    """
+    packed = sample["data_samples"]
+    if isinstance(packed, list):
+        raise ConfigError(f"a detector takes one look at each image, but TestTimeAug gives {len(packed)}: leave it out")
+    if "inputs" not in sample:
+        raise ConfigError("PackDetInputs found no image: the pipeline needs LoadImageFromFile")
+    target = {"img": sample["inputs"], **_facts(packed.metainfo)}
+    objects = packed.gt_instances
+    target |= {name: _converted(field, objects.get(field)) for field, name in _FIELDS.items() if field in objects}
+    if "bboxes" in packed.ignored_instances:
+        target["boxes_ignore"] = _converted("bboxes", packed.ignored_instances.get("bboxes"))
+    return target
+
+
+def _facts(metainfo: Mapping[str, Any]) -> dict[str, Any]:
+    facts = dict(metainfo)
+    if "img_path" in facts:
+        facts["filename"] = facts["img_path"]
+    if "scale_factor" in facts:
+        # (width, height): a box has two of each.
+        facts["scale_factor"] = (*facts["scale_factor"], *facts["scale_factor"])
+    return facts
+
+
+def _converted(field: str, value: Any) -> Any:
+    if field == "bboxes":
+        return to_tensor(value).float().reshape(-1, 4)
+    return to_tensor(value).long() + 1 if field == "labels" else to_tensor(value.to_ndarray())
