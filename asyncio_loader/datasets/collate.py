@@ -11,6 +11,7 @@ from torch.utils.data import default_collate, get_worker_info
 
 from asyncio_loader.datasets.collate_packed import is_packed
 from asyncio_loader.datasets.hand_over import share_masks
+from asyncio_loader.datasets.pinned import new_pinned_stack
 from asyncio_loader.datasets.unpacking import unpack
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.records import Sample
@@ -37,7 +38,7 @@ def collate(batch: Sequence[Any], samples_per_gpu: int = 1) -> Any:
     device: a tensor (b, c, h, w), padded at the right and the bottom to the largest, if it says `stack`; else a list of
     what the samples have. Anything else goes to torch's `default_collate`. A stack of one is no copy: it has the memory
     of the sample's tensor. In a DataLoader's worker a stack of several is written to shared memory at once, elsewhere
-    to that of an earlier stack of which nothing is left.
+    to that of an earlier stack of which nothing is left, or to page-locked memory (`Loader(device=…)`).
 
     Args:
         batch: samples, at least one; the last device gets what is left.
@@ -89,6 +90,9 @@ def _stack(containers: Sequence[DataContainer]) -> torch.Tensor:
 
 def _new_stack(shape: tuple[int, ...], dtype: torch.dtype, numpy_dtype: Any) -> torch.Tensor:
     """A tensor for the host with anything in it."""
+    pinned = new_pinned_stack(shape, dtype)
+    if pinned is not None:
+        return pinned
     if get_worker_info() is None or 0 in shape:
         return torch.from_numpy(_batches.new(shape, numpy_dtype))
     # Where the DataLoader would copy it to, to hand it to the parent.
