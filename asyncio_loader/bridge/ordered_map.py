@@ -92,6 +92,12 @@ class OrderedThreadMap(Generic[T, R]):
             raise error
         return result
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether `get` returns or raises at once."""
+        with self._changed:
+            return self._next in self._done or self._is_closed or self._next == self._end
+
     def close(self) -> None:
         """End the threads as soon as they have finished the item in hand; drop all results. Idempotent.
 

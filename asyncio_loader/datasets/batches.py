@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -135,7 +136,10 @@ class Batches:
 
     def _begin(self, gathered: list[list[Any]]) -> _Begun:
         started_s = time.perf_counter()
-        ticket = self._transfer.begin(self._collate(gathered.pop()))
+        pinned = self._transfer.pinned
+        with contextlib.nullcontext() if pinned is None else pinned.taking_stacks():
+            batch = self._collate(gathered.pop())
+        ticket = self._transfer.begin(batch)
         self._note(time.perf_counter() - started_s)
         return _Begun(ticket, self._stream.consumed)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,15 +11,20 @@ from typing import Any, Self
 import torch
 
 from asyncio_loader.cores import count_cores
+from asyncio_loader.datasets.batches import Batches
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.position import Position
 from asyncio_loader.datasets.reader import EpochReader
 from asyncio_loader.datasets.stream import SampleStream
+from asyncio_loader.datasets.transfer import Transfer, check_device, open_transfer
 from asyncio_loader.errors import ConfigError, LoaderError
 from asyncio_loader.stats import LoaderStats, Verdict
-from asyncio_loader.transforms.formatting import DataContainer
 
-__all__ = ["Loader"]
+__all__ = ["AHEAD", "Loader"]
+
+AHEAD = 1
+"""Batches on their way to a device, or there, besides the one that is handed out next. While the model works on one the
+next is copied; the copy of a second would only take memory of the device."""
 
 
 class Loader:
@@ -49,6 +53,7 @@ class Loader:
         collate: Callable[[list[Any]], Any] | None = None,
         threads: int | None = None,
         pin_memory: bool = False,
+        device: torch.device | str | None = None,
     ) -> None:
         """Describe the loader; nothing is opened before the first `iter()`.
 
@@ -58,7 +63,15 @@ class Loader:
             collate: makes a batch of a list of samples, in the thread that iterates. None: the dataset's own way,
                 `collate_detection` for a `CocoDataset`, the list as it is for others.
             threads: threads that run the transform. None: one per core that this process may use.
-            pin_memory: copy the tensors of a batch to page-locked memory, from which a GPU copies faster.
+            pin_memory: hand out the tensors of a batch in page-locked memory, from which a GPU copies faster: `collate`
+                stacks into it, everything else is copied. At most `PINNED_BYTES` at once, and the rest as it is.
+            device: hand out the tensors of a batch on this device, ``cuda`` or ``cuda:N``: they are copied on a stream
+                of their own while the consumer works on the batch before. What the consumer starts on its current
+                stream comes after the copy. Tensors in dicts, lists, tuples and `DataContainer`s move, other objects
+                stay; the batch and one more take memory of the device. ``cpu`` copies nothing. None: no device.
+
+        Raises:
+            ConfigError: an argument is of no use, or there is no such device.
         """
         if not isinstance(dataset, AsyncIterableDataset):
             raise ConfigError(f"Loader takes an AsyncIterableDataset, not {type(dataset).__name__}")
@@ -71,10 +84,13 @@ class Loader:
         self.batch_size = batch_size
         self._collate = collate or dataset.collate
         self._threads = threads or count_cores()
+        self._device = check_device(device)
         self._pin_memory = pin_memory
+        self._transfer: Transfer[Any] | None = None
         self._pid = os.getpid()
         self._reader: EpochReader | None = None
         self._stream: SampleStream | None = None
+        self._batches: Batches | None = None
         self._progress: _Progress | None = None
 
     def __len__(self) -> int:
@@ -85,7 +101,7 @@ class Loader:
         """The batches of the current epoch. Raises as the dataset does; see `AsyncIterableDataset`."""
         if self._pid != os.getpid():
             # Forked: what is open belongs to the parent.
-            self._stream = self._reader = None
+            self._stream = self._reader = self._batches = self._transfer = None
         is_first = self._reader is None
         if self._reader is None:
             self._reader = EpochReader(self.dataset.open_session(), self.dataset.counters, threads=self._threads)
@@ -93,8 +109,11 @@ class Loader:
         begin, serial = self.dataset.next_position()
         goes_on = self.dataset.sets_epochs or not is_first
         self._stream = self.dataset.read(self._reader, self.batch_size, may_look_ahead=goes_on)
+        if self._batches is not None:
+            self._batches.close()
+        self._batches = self._begin(self._stream)
         self._progress = _Progress(begin, serial)
-        return self._batches(self._stream, self._progress)
+        return self._hand_out(self._batches, self._stream, self._progress)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration; that of a loaded state keeps the position to go on from."""
@@ -120,6 +139,8 @@ class Loader:
         self.dataset.load_state(state, self.batch_size)
         if self._stream is not None:
             self._stream.close()
+        if self._batches is not None:
+            self._batches.close()
 
     def stats(self) -> LoaderStats:
         """What happened so far."""
@@ -131,8 +152,10 @@ class Loader:
 
     def close(self) -> None:
         """End the iteration, all GETs, threads and connections. Idempotent; iterating again opens new ones."""
-        stream, reader = self._stream, self._reader
-        self._stream = self._reader = None
+        stream, reader, batches = self._stream, self._reader, self._batches
+        self._stream = self._reader = self._batches = None
+        if batches is not None:
+            batches.close()
         if stream is not None:
             stream.close()
         if reader is not None:
@@ -147,33 +170,39 @@ class Loader:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reader": None, "_stream": None, "_progress": None}
+        return {
+            **self.__dict__,
+            "_reader": None,
+            "_stream": None,
+            "_batches": None,
+            "_transfer": None,
+            "_progress": None,
+        }
 
-    def _batches(self, stream: SampleStream, progress: _Progress) -> Iterator[Any]:
-        samples: list[Any] = []
-        for sample in stream:
-            samples.append(sample)
-            # While the consumer works with a batch nothing of it is kept here, neither it nor what it was made of.
-            del sample
-            if len(samples) == self.batch_size:
-                gathered, samples = [samples], []
-                yield self._finish(gathered, stream, progress)
+    def _hand_out(self, batches: Batches, stream: SampleStream, progress: _Progress) -> Iterator[Any]:
+        while stream is self._stream and batches.prepare():
+            yield self._finish(batches, progress)
         if stream is not self._stream:
             raise LoaderError("this iteration was ended by close() or by a newer iter() of the same Loader")
-        if samples and not self.dataset.drop_last:
-            gathered, samples = [samples], []
-            yield self._finish(gathered, stream, progress)
-        progress.advance(stream)
+        progress.advance(stream.consumed)
 
-    def _finish(self, gathered: list[list[Any]], stream: SampleStream, progress: _Progress) -> Any:
-        """A batch of the samples, which are taken out of the list around them."""
-        started_s = time.perf_counter()
-        batch = self._collate(gathered.pop())
-        if self._pin_memory:
-            batch = _pin(batch)
-        self.dataset.counters.note_hand_over(time.perf_counter() - started_s)
-        progress.advance(stream)
+    def _finish(self, batches: Batches, progress: _Progress) -> Any:
+        batch = batches.hand_out()
+        progress.advance(batches.consumed)
         return batch
+
+    def _begin(self, stream: SampleStream) -> Batches:
+        if self._transfer is None:
+            self._transfer = open_transfer(self._device, pin_memory=self._pin_memory)
+        return Batches(
+            stream,
+            self._collate,
+            self._transfer,
+            batch_size=self.batch_size,
+            drop_last=self.dataset.drop_last,
+            ahead=0 if self._device is None else AHEAD,
+            note=self.dataset.counters.note_hand_over,
+        )
 
 
 @dataclass(slots=True)
@@ -183,17 +212,5 @@ class _Progress:
     position: Position
     serial: int
 
-    def advance(self, stream: SampleStream) -> None:
-        self.position = Position(self.position.epoch, stream.progress.consumed)
-
-
-def _pin(value: Any) -> Any:
-    if isinstance(value, torch.Tensor | DataContainer):
-        return value.pin_memory()
-    if isinstance(value, Mapping):
-        return {key: _pin(part) for key, part in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(_pin, value))
-    if isinstance(value, list | tuple):
-        return type(value)(map(_pin, value))
-    return value
+    def advance(self, consumed: int) -> None:
+        self.position = Position(self.position.epoch, consumed)

@@ -90,6 +90,11 @@ class SampleSource:
         finally:
             self._counters.note_transform(time.perf_counter() - started_s)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether `take` returns or raises at once; without threads it makes the sample itself, and never does."""
+        return not self._close.alive or (self._pool is not None and self._pool.is_ready)
+
     def rest(self) -> None:
         """The consumer is done with the last sample it took."""
         if self._credit is not None:

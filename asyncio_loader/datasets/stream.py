@@ -159,6 +159,16 @@ class SampleStream(Iterator[Any]):
         self._counters.samples += 1
         return made.value
 
+    @property
+    def consumed(self) -> int:
+        """See `Progress`."""
+        return self.progress.consumed
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `next` returns, ends or raises without waiting for data, unless it has to fetch a substitute."""
+        return not self._is_open or self.progress.is_over or self._source.is_ready
+
     def close(self) -> None:
         """Cancel all GETs, end the threads, give everything back. In a forked child it does nothing."""
         if self._is_open:

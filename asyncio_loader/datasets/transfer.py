@@ -19,7 +19,12 @@ class Transfer(Protocol[Ticket]):
     """How batches get where they are used. Both calls are made by the consumer's thread, in the order of the batches.
 
     A ticket may be dropped instead of finished; whatever was begun for it must be safe from then on.
+
+    Attributes:
+        pinned: page-locked memory to stack batches into, before they are given to `begin`; None: there is none.
     """
+
+    pinned: PinnedMemory | None
 
     def begin(self, batch: Any) -> Ticket:
         """Begin to copy; does not wait for the end. The batch may be dropped at once."""
@@ -32,6 +37,8 @@ class Transfer(Protocol[Ticket]):
 
 class HostTransfer:
     """Stays where it is: also what `device="cpu"` gives."""
+
+    pinned: PinnedMemory | None = None
 
     def begin(self, batch: Any) -> Any:
         """The batch."""
@@ -46,6 +53,7 @@ class PinningTransfer:
     """To page-locked memory, for a consumer that copies to the device itself."""
 
     def __init__(self, memory: PinnedMemory) -> None:
+        self.pinned: PinnedMemory | None = memory
         self._memory = memory
 
     def begin(self, batch: Any) -> Any:
@@ -75,6 +83,7 @@ class CudaTransfer:
 
     def __init__(self, device: torch.device, memory: PinnedMemory) -> None:
         self._device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+        self.pinned: PinnedMemory | None = memory
         self._memory = memory
         self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
 
@@ -126,8 +135,8 @@ def check_device(device: torch.device | str | None) -> torch.device | None:
     return place
 
 
-def open_transfer(device: torch.device | None, memory: PinnedMemory | None) -> Transfer[Any]:
-    """The way to a device, or with None to page-locked memory, if there is any. In the process that iterates."""
+def open_transfer(device: torch.device | None, *, pin_memory: bool) -> Transfer[Any]:
+    """The way to a device, or without one to page-locked memory. In the process that iterates."""
     if device is not None and device.type == "cuda":
-        return CudaTransfer(device, memory or PinnedMemory())
-    return HostTransfer() if memory is None else PinningTransfer(memory)
+        return CudaTransfer(device, PinnedMemory())
+    return PinningTransfer(PinnedMemory()) if pin_memory else HostTransfer()

@@ -240,3 +240,42 @@ def test_it_counts_how_long_the_function_takes_and_how_long_a_thread_waits_for_r
     assert counters.transform_s == 4.0
     assert counters.transform.frozen().count == 2
     assert counters.blocked_s == 5.0
+
+
+def test_it_knows_whether_the_next_result_is_there() -> None:
+    begun = [threading.Event() for _ in range(3)]
+    may_end = threading.Event()
+
+    def apply(n: int) -> tuple[int, int]:
+        begun[n].set()
+        if n == 1:
+            assert may_end.wait(10)
+        return n, 1
+
+    pool = OrderedThreadMap(Source(0, 1, 2).take, apply, threads=1, budget_bytes=10, budget_items=10)
+    # There is one thread: where it has begun with an item it has delivered the one before.
+    assert begun[1].wait(10)
+    assert pool.is_ready
+    assert pool.get() == 0
+    assert not pool.is_ready
+
+    may_end.set()
+    assert begun[2].wait(10)
+    assert pool.is_ready
+    assert drain(pool) == [1, 2]
+    # The end is known, too.
+    assert pool.is_ready
+    pool.close()
+
+
+def test_after_close_it_is_ready_to_say_so() -> None:
+    hold = threading.Event()
+    pool = OrderedThreadMap(
+        Source(0).take, lambda n: (int(hold.wait(10)), 1), threads=1, budget_bytes=10, budget_items=10
+    )
+    assert not pool.is_ready
+    hold.set()
+    pool.close()
+
+    assert pool.is_ready
+    assert pool.get() is None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import torch
 
 from asyncio_loader.datasets.batches import Batches
+from asyncio_loader.datasets.pinned import PinnedMemory, new_pinned_stack
 from asyncio_loader.datasets.transfer import HostTransfer, Transfer
 
 
@@ -52,6 +55,8 @@ class Copies:
         log: what was begun, and what finished.
         broken: batches that cannot be begun, or finished.
     """
+
+    pinned: PinnedMemory | None = None
 
     def __init__(self, **broken: list[Any]) -> None:
         self.log: list[tuple[str, Any]] = []
@@ -246,6 +251,21 @@ def test_an_error_leaves_no_cycle() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_collate_finds_the_page_locked_memory_of_the_transfer() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def allocate(shape: Sequence[int], strides: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        asked.append(tuple(shape))
+        return torch.empty(tuple(shape), dtype=dtype)
+
+    copies = Copies()
+    copies.pinned = PinnedMemory(100, allocate)
+    stacked = batches(Stream(5), copies, collate=lambda samples: new_pinned_stack(samples, torch.uint8))
+    stacked.prepare()
+
+    assert asked == [(5,)]
 
 
 def test_the_time_is_noted_once_per_batch() -> None:

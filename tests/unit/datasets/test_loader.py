@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from asyncio_loader.datasets import pinned
 from asyncio_loader.datasets.custom_order import CustomOrder
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.loader import Loader
@@ -436,12 +437,20 @@ def _as_containers(samples: list[int]) -> dict[str, Any]:
 def test_pinning_reaches_all_tensors_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     # There is no page-locked memory without a GPU.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 100)
+    allocated = []
+
+    def allocate(shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        allocated.append(torch.empty_strided(shape, strides, dtype=dtype))
+        return allocated[-1]
+
+    monkeypatch.setattr(pinned, "_allocate", allocate)
     with Loader(dataset(), 10, collate=_as_containers, pin_memory=True) as loader:
         batches = list(loader)
 
-    assert [batch["img"].data[0].tolist() for batch in batches] == [list(range(100, 110)), list(range(110, 120))]
-    assert [(batch["sizes"][0].item(), batch["sizes"][1]) for batch in batches] == [(101, "a name")] * 2
+    assert [batch["img"].data[0].tolist() for batch in batches] == [list(range(10)), list(range(10, 20))]
+    assert [(batch["sizes"][0].item(), batch["sizes"][1]) for batch in batches] == [(1, "a name")] * 2
+    handed_out = [tensor for batch in batches for tensor in (batch["img"].data[0], batch["sizes"][0])]
+    assert [tensor.data_ptr() for tensor in handed_out] == [tensor.data_ptr() for tensor in allocated]
 
 
 def test_pinning_needs_a_device(monkeypatch: pytest.MonkeyPatch) -> None:

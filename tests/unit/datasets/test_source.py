@@ -374,3 +374,34 @@ def test_the_object_that_was_waited_for_longest_has_a_name(session: Session, sto
     assert len(taken) + len(take_all(source)) == HELD
     assert counters.snapshot().slowest[0].uri == "memory://7"
     assert counters.snapshot().slowest[0].wait_s > 0.1
+
+
+def test_what_waits_for_the_consumer_is_ready(session: Session) -> None:
+    may_end = threading.Event()
+    begun = threading.Event()
+
+    def wait_with_the_second(fetched: Fetched) -> int:
+        if fetched.index == 1:
+            begun.set()
+            assert may_end.wait(10)
+        return fetched.index
+
+    source = make_source(session, jobs(0, 1), transform=wait_with_the_second, threads=1)
+    assert begun.wait(10)
+    assert source.is_ready
+    source.take()
+    assert not source.is_ready
+
+    may_end.set()
+    source.take()
+    source.close()
+    assert source.is_ready
+    assert source.take() is None
+
+
+def test_without_threads_nothing_is_ready_before_it_is_asked_for(session: Session) -> None:
+    source = make_source(session, jobs(0), threads=0)
+
+    assert not source.is_ready
+    source.take()
+    source.close()

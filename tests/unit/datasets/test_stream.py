@@ -101,6 +101,10 @@ class ScriptedSource:
             raise result
         return result
 
+    @property
+    def is_ready(self) -> bool:
+        return bool(self.results)
+
     def refetch(self, uri: str) -> tuple[Buffer, int]:
         raise AssertionError(f"{uri} was fetched a second time")
 
@@ -298,3 +302,20 @@ def test_time_counts_from_the_first_sample_that_was_asked_for_on_top_of_earlier_
     list(stream)
 
     assert 100.0 < run.counters.elapsed_s < 160.0
+
+
+def test_it_is_ready_where_the_source_is_or_nothing_is_left_to_wait_for() -> None:
+    run = Run(ScriptedSource(Made("a")), part(2))
+    assert run.stream.is_ready
+    next(run.stream)
+    assert not run.stream.is_ready
+    assert run.stream.consumed == 1
+
+    run.stream.close()
+    assert run.stream.is_ready
+
+    run = Run(ScriptedSource(Made("a")), part(1))
+    next(run.stream)
+    # Of the next epoch there may be nothing yet.
+    assert run.stream.is_ready
+    assert list(run.stream) == []

@@ -44,13 +44,13 @@ def test_the_host_is_a_device(device: torch.device | str) -> None:
 
     assert place is not None
     assert place.type == "cpu"
-    assert isinstance(open_transfer(place, None), HostTransfer)
+    assert isinstance(open_transfer(place, pin_memory=False), HostTransfer)
 
 
 def test_without_a_device_there_is_nothing_to_copy_but_to_page_locked_memory() -> None:
     assert check_device(None) is None
-    assert isinstance(open_transfer(None, None), HostTransfer)
-    assert isinstance(open_transfer(None, PinnedMemory()), PinningTransfer)
+    assert isinstance(open_transfer(None, pin_memory=False), HostTransfer)
+    assert isinstance(open_transfer(None, pin_memory=True), PinningTransfer)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_copies_go_to_a_stream_of_their_own_and_the_consumers_waits_for_them(mon
 @needs_cuda
 def test_values_arrive_while_both_streams_and_both_memories_are_busy() -> None:
     device = torch.device("cuda")
-    transfer = open_transfer(device, PinnedMemory())
+    transfer = open_transfer(device, pin_memory=False)
     assert isinstance(transfer, CudaTransfer)
     work = torch.rand(2048, 2048, device=device)
     sums = []
@@ -161,7 +161,7 @@ def test_values_arrive_while_both_streams_and_both_memories_are_busy() -> None:
 
 @needs_cuda
 def test_beyond_the_page_locked_memory_values_arrive_as_well() -> None:
-    transfer = open_transfer(torch.device("cuda:0"), PinnedMemory(0))
+    transfer = CudaTransfer(torch.device("cuda:0"), PinnedMemory(0))
     tickets = [transfer.begin([torch.full((512, 512), float(number))]) for number in range(8)]
 
     assert [int(transfer.finish(ticket)[0].mean()) for ticket in tickets] == list(range(8))
@@ -169,7 +169,7 @@ def test_beyond_the_page_locked_memory_values_arrive_as_well() -> None:
 
 @needs_cuda
 def test_what_is_on_a_device_already_stays() -> None:
-    transfer = open_transfer(torch.device("cuda"), PinnedMemory())
+    transfer = open_transfer(torch.device("cuda"), pin_memory=True)
     there = torch.ones(3, device="cuda")
 
     assert transfer.finish(transfer.begin([there]))[0] is there
