@@ -1,10 +1,9 @@
-"""`data`: loaders for training and validation."""
+"""The data sets of a config, and loaders for training and validation."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,8 +15,11 @@ from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.datasets.location import read_file
 from asyncio_loader.errors import ConfigError, LoaderError
+from asyncio_loader.training.dataloaders import data_set_arguments, known_arguments, read_dataloader
+from asyncio_loader.training.dialect import dialect_of
 from asyncio_loader.training.schedule import Schedule
 from asyncio_loader.training.sections import Section
+from asyncio_loader.transforms.three import as_client_args
 
 __all__ = [
     "DetectionSet",
@@ -28,9 +30,6 @@ __all__ = [
     "expect_epochs",
     "keep_quarantine",
 ]
-
-# What the run decides, not the config.
-_OWN = ("self", "seed", "batch_size", "shuffle", "test_mode", "drop_last", "group_by_aspect", "order", "epochs")
 
 
 class DetectionSet(CocoDataset):
@@ -43,38 +42,50 @@ class DetectionSet(CocoDataset):
 
 
 def build_dataset(config: Mapping[str, Any], split: str, *, seed: int, batch_size: int) -> DetectionSet:
-    """The dataset of `data.train`, `data.val` or `data.test`; all but the first in test mode.
+    """The data set of `data.train`, `data.val` or `data.test`, in 3.x of `train_dataloader` and so on.
 
-    Batches to train on are of one orientation, as mmdet 2.x makes them, unless `data.group_by_aspect` is False.
+    All but the first are in test mode. Batches to train on are of one orientation: as mmdet 2.x makes them, unless
+    `data.group_by_aspect` is False; in 3.x where the config has an AspectRatioBatchSampler.
 
     Raises:
-        ConfigError: a key or value is wrong, or a file is none of its kind; names ``data.<split>``.
+        ConfigError: a key or value is wrong, or a file is none of its kind; names ``data.<split>`` or
+            ``<split>_dataloader.dataset``.
         FetchError: the annotation file could not be had.
     """
-    data = Section(config).section("data")
+    dialect = dialect_of(config)
     is_training = split == "train"
-    is_grouped = data.flag("group_by_aspect", True) and is_training and batch_size > 1
-    with data.section(split) as section:
-        section.choice("type", ["CocoDataset"])
-        names = [name for name in inspect.signature(CocoDataset).parameters if name not in _OWN]
-        section.ignore("test_mode")
-        arguments = {name: section.take(name) for name in names if section.has(name)}
-    with _named(f"data.{split}"):
+    read = _arguments_3x if dialect.is_3x else _arguments_2x
+    arguments = read(Section(config), split, batch_size)
+    with _named(dialect.data_set(split)):
         return DetectionSet(
             **arguments,
             test_mode=not is_training,
             seed=seed,
             batch_size=batch_size,
-            group_by_aspect=is_grouped,
             # A set that is only evaluated has one: always the same.
             epochs=None if is_training else 1,
         )
 
 
+def _arguments_2x(top: Section, split: str, batch_size: int) -> dict[str, Any]:
+    data = top.section("data")
+    is_grouped = data.flag("group_by_aspect", True) and split == "train" and batch_size > 1
+    with data.section(split) as section:
+        section.choice("type", ["CocoDataset"])
+        section.ignore("test_mode")
+        arguments = {name: section.take(name) for name in known_arguments() if section.has(name)}
+    return {**arguments, "group_by_aspect": is_grouped}
+
+
+def _arguments_3x(top: Section, split: str, batch_size: int) -> dict[str, Any]:
+    keys = read_dataloader(top, split)
+    order = {"group_by_aspect": keys.groups_by_aspect, "drop_last": keys.drop_last}
+    return {**data_set_arguments(keys.data_set), **order, "shuffle": keys.shuffles}
+
+
 def build_loader(dataset: CocoDataset, batch_size: int, thread_count: int, *, as_float: bool = True) -> Loader:
     """Batches of `collate_detection`, made by threads of this process; `as_float`: see there. Close it."""
-    collate = None if as_float else partial(collate_detection, as_float=False)
-    return Loader(dataset, batch_size, threads=thread_count, collate=collate)
+    return Loader(dataset, batch_size, threads=thread_count, collate=partial(collate_detection, as_float=as_float))
 
 
 def expect_epochs(loader: Loader, schedule: Schedule) -> None:
@@ -89,8 +100,8 @@ def keep_quarantine(dataset: AsyncIterableDataset, path: Path) -> None:
         dataset.failure_rules = dataclasses.replace(dataset.failure_rules, quarantine=str(path))
 
 
-def check_classes(dataset: CocoDataset, class_count: int) -> None:
-    """The model has as many classes as the dataset was asked for (mmdet's `NumClassCheckHook`).
+def check_classes(dataset: CocoDataset, class_count: int, path: str = "data.train") -> None:
+    """The model has as many classes as the dataset, which is at `path`, was asked for (mmdet's `NumClassCheckHook`).
 
     Raises:
         ConfigError: it does not.
@@ -98,14 +109,15 @@ def check_classes(dataset: CocoDataset, class_count: int) -> None:
     names = dataset.index.classes or dataset.index.cat_names
     if len(names) != class_count:
         raise ConfigError(
-            f"model.roi_head.bbox_head.num_classes={class_count}, but data.train has {len(names)} classes: "
+            f"model.roi_head.bbox_head.num_classes={class_count}, but {path} has {len(names)} classes: "
             f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
         )
 
 
 def annotation_reader(config: Mapping[str, Any], dataset: DetectionSet, split: str) -> Callable[[], bytes]:
     """A function that reads the annotation file of a split anew: an index in test mode keeps no boxes."""
-    arguments = config["data"][split].get("file_client_args")
+    keys = dialect_of(config).find_data_set(config, split)
+    arguments = as_client_args(keys.get("file_client_args"), keys.get("backend_args"))
     return lambda: read_file(dataset.index.source, arguments)
 
 

@@ -119,7 +119,7 @@ def _truth(target: Target) -> dict[str, Tensor]:
     if "boxes" not in target:
         raise ConfigError(
             f"{target.get('filename')}: no boxes to train on: the training pipeline needs LoadAnnotations, and Collect "
-            "with 'gt_bboxes' and 'gt_labels'"
+            "with 'gt_bboxes' and 'gt_labels', or PackDetInputs"
         )
     boxes, labels = target["boxes"], target["labels"]
     solid = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)

@@ -40,35 +40,38 @@ class OutDir:
         return isinstance(self.client.client, DiskBackend)
 
 
-def read_out_dir(section: Section) -> OutDir | None:
-    """`out_dir` and `file_client_args` of a section; None without an `out_dir`.
+def read_out_dir(section: Section, arguments_key: str = "file_client_args") -> OutDir | None:
+    """`out_dir` and `file_client_args` of a section, or `backend_args` in 3.x; None without an `out_dir`.
 
-    ``file_client_args`` without a backend are those of the URI's own.
+    Arguments without a backend are those of the URI's own.
 
     Raises:
         ConfigError: not a place to write to; arguments without an `out_dir`, or for another storage than its.
     """
-    arguments = section.take("file_client_args", None)
+    arguments = section.take(arguments_key, None)
     if not section.has("out_dir"):
         if arguments is not None:
-            raise ConfigError(f"{section.at('file_client_args')}: there is no out_dir beside it that it could be for")
+            raise ConfigError(f"{section.at(arguments_key)}: there is no out_dir beside it that it could be for")
         return None
     directory = section.text("out_dir")
     prefix = FileClient.parse_uri_prefix(directory)
     if prefix in _READ_ONLY:
         raise section.error("out_dir", f": nothing can be written to {prefix}://; say s3://bucket/… or a directory")
-    client = _client(section, prefix, arguments)
+    client = _client(section, prefix, arguments, arguments_key)
     # A client's own joining maps paths; a URI stays as it is.
     mapped = directory if prefix else client.join_path(directory)
     place = OutDir(section.at("out_dir"), mapped.removeprefix("file://"), client)
-    _check(section, place, arguments)
+    _check(section, place, arguments, arguments_key)
     return replace(place, directory=place.directory.rstrip("/") or "/")
 
 
-def _client(section: Section, prefix: str | None, arguments: object) -> FileClient:
+def _client(section: Section, prefix: str | None, arguments: object, arguments_key: str) -> FileClient:
     if arguments is not None and not isinstance(arguments, Mapping):
-        raise section.error("file_client_args", "must be a dict")
+        raise section.error(arguments_key, "must be a dict")
     given: dict[str, Any] = dict(arguments or {})
+    if given.get("backend") == "local":
+        # 3.x's name for it.
+        given["backend"] = "disk"
     if not {"backend", "prefix"} & given.keys():
         given |= {"prefix": prefix} if prefix else {"backend": "aws" if given else "disk"}
     try:
@@ -77,7 +80,7 @@ def _client(section: Section, prefix: str | None, arguments: object) -> FileClie
         raise section.error("out_dir", f": {error}") from error
 
 
-def _check(section: Section, place: OutDir, arguments: Mapping[str, Any] | None) -> None:
+def _check(section: Section, place: OutDir, arguments: Mapping[str, Any] | None, arguments_key: str) -> None:
     is_uri = "://" in place.directory
     if is_uri == place.is_local:
         # Names only: a value may be a secret.
@@ -85,8 +88,8 @@ def _check(section: Section, place: OutDir, arguments: Mapping[str, Any] | None)
         where, wanted = ("no local path", "a path") if is_uri else ("no URI", "s3://bucket/…")
         raise section.error(
             "out_dir",
-            f"is {where}, which {section.at('file_client_args')} ({names}) are for: say out_dir={wanted!r}, or leave "
-            "file_client_args out",
+            f"is {where}, which {section.at(arguments_key)} ({names}) are for: say out_dir={wanted!r}, or leave "
+            f"{arguments_key} out",
         )
     if isinstance(place.client.client, AwsBackend):
         try:

@@ -31,7 +31,7 @@ class Places:
         best: where the best one goes.
         logs: where copies of the log go.
         resumed: URI or path of a checkpoint to go on from; None: the run starts anew.
-        resumed_by: what errors call it, ``resume`` or ``resume_from``.
+        resumed_by: what errors call it: ``resume``, or the config's key, ``resume_from`` or in 3.x ``load_from``.
     """
 
     directory: Path
@@ -85,9 +85,9 @@ def look_back(places: Places, plan: RunPlan, *, resume: bool, config_name: str) 
     filename = plan.checkpoints.filename if plan.checkpoints else _DEFAULT_FILENAMES[plan.schedule.by_epoch]
     found = find_last_checkpoint(places.directory, regular, filename, plan.weights_client) if resume else None
     if found is None and plan.is_resumed:
-        found, resume_key = plan.load_from, "resume_from"
+        found, resume_key = plan.load_from, plan.dialect.resume
     else:
-        resume_key = "resume" if resume else "resume_from"
+        resume_key = "resume" if resume else plan.dialect.resume
     if plan.checkpoints and plan.checkpoints.interval and not resume and not regular.holds(found):
         warn_of_earlier(regular, filename)
     return found, resume_key

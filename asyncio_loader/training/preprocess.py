@@ -14,6 +14,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.training.dialect import dialect_of
 from asyncio_loader.training.sections import Section
 
 __all__ = ["ImagePreprocessor", "build_preprocessor", "check_normalized_once"]
@@ -92,9 +93,9 @@ def build_preprocessor(section: Section) -> ImagePreprocessor:
             raise section.error("bgr_to_rgb", "and rgb_to_bgr=True cancel each other: leave both out")
         divisor = section.count("pad_size_divisor", 1, least=1)
         pad_value = section.number("pad_value", 0.0, least=float("-inf"))
-        section.fixed("this model has boxes alone", pad_mask=False, pad_seg=False, batch_augments=None)
-        # How masks and semantic maps, which there are none of, would be padded; and mmdet's own class of boxes.
-        section.ignore("mask_pad_value", "seg_pad_value", "boxtype2tensor", "non_blocking")
+        section.fixed("batches stay as the data set makes them", batch_augments=None)
+        # This model has boxes alone: how masks and semantic maps would be padded; and mmdet's own class of boxes.
+        section.ignore("pad_mask", "mask_pad_value", "pad_seg", "seg_pad_value", "boxtype2tensor", "non_blocking")
     return ImagePreprocessor(mean, std, swaps_channels=any(swaps), pad_size_divisor=divisor, pad_value=pad_value)
 
 
@@ -106,12 +107,13 @@ def check_normalized_once(config: Mapping[str, Any], preprocessor: object) -> No
     """
     if not (isinstance(preprocessor, ImagePreprocessor) and preprocessor.normalizes):
         return
+    dialect = dialect_of(config)
     for split in ("train", "val", "test"):
-        pipeline = (config["data"].get(split) or {}).get("pipeline") or ()
+        pipeline = dialect.find_data_set(config, split).get("pipeline") or ()
         if "Normalize" in _types(pipeline):
             raise ConfigError(
-                f"data.{split}.pipeline has a Normalize, and model.data_preprocessor normalizes, too (mean, std): "
-                "leave one of them out"
+                f"{dialect.data_set(split)}.pipeline has a Normalize, and model.data_preprocessor normalizes, too "
+                "(mean, std): leave one of them out"
             )
 
 

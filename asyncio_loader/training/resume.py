@@ -231,7 +231,7 @@ def _check_resumable(name: str, checkpoint: dict[str, Any], schedulers: Sequence
             "the learning rate would be a wrong one: to start from its weights say load_from"
         )
     if states is not None and (not _is_states(states) or len(states) != len(schedulers or ())):
-        raise ConfigError(f"{name}: its param_schedulers are not those of the config's lr_config")
+        raise ConfigError(f"{name}: its param_schedulers are not those of the config's lr_config or param_scheduler")
 
 
 def _damaged(checkpoint: dict[str, Any]) -> list[str]:

@@ -184,23 +184,23 @@ def _prepare(
         plan = replace(plan, trusted_checkpoints=(*plan.trusted_checkpoints, *trusted))
         if "model" not in config:
             raise ConfigError("model is missing")
-        _check_rate(config, ranks)
+        _check_rate(config, plan, ranks)
         places = plan_places(plan, directory)
 
     def resumed() -> tuple[str | None, str]:
         with named(name):
-            return look_back(places, plan, resume=resume, config_name=_config_name(source))
+            return look_back(places, plan, resume=resume or plan.resumes_last, config_name=_config_name(source))
 
     places.resumed, places.resumed_by = ranks.from_main(resumed)
     with ranks.agreed(), named(name):
         return _build_parts(config, plan, places, ranks, stack)
 
 
-def _check_rate(config: Mapping[str, Any], ranks: Ranks) -> None:
+def _check_rate(config: Mapping[str, Any], plan: RunPlan, ranks: Ranks) -> None:
     if ranks.world > 1 and (config.get("auto_scale_lr") or {}).get("enable"):
         raise ConfigError(
-            f"auto_scale_lr.enable=True: on {ranks.world} ranks say optimizer.lr as it shall be, for "
-            f"data.samples_per_gpu × {ranks.world} images per step"
+            f"auto_scale_lr.enable=True: on {ranks.world} ranks say {plan.dialect.rate} as it shall be, for "
+            f"{plan.dialect.batch_size} × {ranks.world} images per step"
         )
 
 
@@ -218,18 +218,20 @@ def _build_parts(
     # Only a model that makes floats of them itself takes bytes.
     as_float = not isinstance(model.data_preprocessor, ImagePreprocessor)
     train_set = build_dataset(config, "train", seed=seed, batch_size=plan.batch_size)
-    check_classes(train_set, model.class_count)
+    check_classes(train_set, model.class_count, plan.dialect.data_set("train"))
     train_loader = stack.enter_context(build_loader(train_set, plan.batch_size, plan.thread_count, as_float=as_float))
     expect_epochs(train_loader, plan.schedule)
     if plan.val_interval is None:
         return _Parts(ranks, plan, places, model, train_loader, None, None)
-    val_set = build_dataset(config, "val", seed=seed, batch_size=plan.batch_size)
-    val_loader = stack.enter_context(build_loader(val_set, plan.batch_size, plan.thread_count, as_float=as_float))
+    val_set = build_dataset(config, "val", seed=seed, batch_size=plan.val_batch_size)
+    val_loader = stack.enter_context(
+        build_loader(val_set, plan.val_batch_size, plan.val_thread_count, as_float=as_float)
+    )
     metric = CocoMetric(
         val_set.index,
         annotation_reader(config, val_set, "val"),
         ranks=ranks,
-        slots=lambda: val_set.plan(plan.batch_size).slots(Shard(ranks.rank)),
+        slots=lambda: val_set.plan(plan.val_batch_size).slots(Shard(ranks.rank)),
     )
     return _Parts(ranks, plan, places, model, train_loader, val_loader, metric)
 
@@ -257,7 +259,7 @@ def _build_runner(config: Config, parts: _Parts, hooks: Sequence[Hook], console:
             custom_hooks=[*_own_hooks(parts), *hooks, *plan.custom_hooks],
             load_from=places.resumed,
             resume=places.resumed is not None,
-            env_cfg={"mp_cfg": _process_settings(plan)},
+            env_cfg={"mp_cfg": _process_settings(plan), "cudnn_benchmark": plan.benchmarks_cudnn},
             log_processor=_log_processor(plan),
             log_level=plan.log_level,
             # Every rank draws its own regions to learn from. The order of the data has the seed of the config.
@@ -306,7 +308,7 @@ def _process_settings(plan: RunPlan) -> dict[str, Any]:
 def _log_processor(plan: RunPlan) -> dict[str, Any]:
     return {
         "by_epoch": plan.schedule.by_epoch,
-        "window_size": plan.logger["interval"],
+        "window_size": plan.log_window,
         "mean_pattern": r".*(loss|time|grad_norm|images_per_s|wait_share).*",
     }
 

@@ -1,4 +1,4 @@
-"""`optimizer`, `optimizer_config`, `lr_config` and `runner`: how long and how fast, in mmengine's terms."""
+"""`optimizer`, `optimizer_config`, `lr_config` and `runner` of 2.x: how long and how fast, in mmengine's terms."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch
 
 from asyncio_loader.training.sections import Section
 
-__all__ = ["Schedule", "read_schedule"]
-
+__all__ = ["Schedule", "read_optimizer", "read_paramwise", "read_rate_factor", "read_schedule"]
 
 _PARAMWISE = (
     "bias_lr_mult",
@@ -55,7 +54,7 @@ def read_schedule(config: Section, batch_size: int) -> Schedule:
     return Schedule(
         by_epoch=by_epoch,
         length=length,
-        optim_wrapper=_read_optimizer(config, _rate_factor(config, batch_size)),
+        optim_wrapper=_read_optim_wrapper(config, read_rate_factor(config, batch_size)),
         param_scheduler=_read_rates(config, by_epoch, length),
     )
 
@@ -67,7 +66,8 @@ def _read_runner(config: Section) -> tuple[bool, int]:
         return False, runner.count("max_iters", least=1)
 
 
-def _rate_factor(config: Section, batch_size: int) -> float:
+def read_rate_factor(config: Section, batch_size: int) -> float:
+    """What `auto_scale_lr` at the top multiplies the learning rate with."""
     if not config.has("auto_scale_lr"):
         return 1.0
     with config.section("auto_scale_lr") as scale:
@@ -75,23 +75,30 @@ def _rate_factor(config: Section, batch_size: int) -> float:
     return batch_size / base if enabled else 1.0
 
 
-def _read_optimizer(config: Section, rate_factor: float) -> dict[str, Any]:
-    known = {n: c for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)}
+def _read_optim_wrapper(config: Section, rate_factor: float) -> dict[str, Any]:
     with config.section("optimizer") as section:
-        kind = section.choice("type", sorted(known.keys() - {"Optimizer"}))
-        optimizer: dict[str, Any] = {"type": kind, "lr": section.number("lr") * rate_factor}
-        for name in inspect.signature(known[kind]).parameters:
-            if name not in ("params", "lr") and name in section:
-                optimizer[name] = section.take(name)
-            section.ignore(name)
-        paramwise = _read_paramwise(section)
+        optimizer = read_optimizer(section, rate_factor)
+        paramwise = read_paramwise(section)
     return {"type": "OptimWrapper", "optimizer": optimizer, "paramwise_cfg": paramwise, **_read_clipping(config)}
 
 
-def _read_paramwise(optimizer: Section) -> dict[str, Any] | None:
-    if not optimizer.has("paramwise_cfg"):
+def read_optimizer(section: Section, rate_factor: float) -> dict[str, Any]:
+    """Any of `torch.optim` and its arguments, `lr` times the factor."""
+    known = {n: c for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)}
+    kind = section.choice("type", sorted(known.keys() - {"Optimizer"}))
+    optimizer: dict[str, Any] = {"type": kind, "lr": section.number("lr") * rate_factor}
+    for name in inspect.signature(known[kind]).parameters:
+        if name not in ("params", "lr") and name in section:
+            optimizer[name] = section.take(name)
+        section.ignore(name)
+    return optimizer
+
+
+def read_paramwise(section: Section) -> dict[str, Any] | None:
+    """`paramwise_cfg` of a section."""
+    if not section.has("paramwise_cfg"):
         return None
-    with optimizer.section("paramwise_cfg") as paramwise:
+    with section.section("paramwise_cfg") as paramwise:
         return {key: paramwise.take(key) for key in _PARAMWISE if paramwise.has(key)}
 
 

@@ -1,91 +1,33 @@
-"""From a config of mmdet 2.x to the arguments of mmengine's Runner. Pure: nothing is read, built or written."""
+"""From a config to the plan of a run; here those of mmdet 2.x are read. Pure: nothing is read, built or written."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from asyncio_loader.errors import ConfigError
-from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.checkpoints import CheckpointPlan
+from asyncio_loader.training.dialect import MMDET_2X, dialect_of
+from asyncio_loader.training.entries import (
+    FILENAMES,
+    LOG_SUFFIXES,
+    check_unit,
+    read_custom_hooks,
+    read_filename,
+    read_log_level,
+    read_metric,
+    read_texts,
+    read_trusted_checkpoints,
+    read_weights_client,
+)
 from asyncio_loader.training.log_files import LogOutput
 from asyncio_loader.training.out_dirs import OutDir, read_out_dir
+from asyncio_loader.training.plan import RunPlan
 from asyncio_loader.training.schedule import Schedule, read_schedule
 from asyncio_loader.training.sections import Section
+from asyncio_loader.training.translate_3x import translate_3x
 
 __all__ = ["RunPlan", "translate"]
-
-_METRICS = ["bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_s", "bbox_mAP_m", "bbox_mAP_l"]
-# What mmengine writes: the log, the scalars, the config, and copies of these for visualizers. And the quarantine file.
-_LOG_SUFFIXES = (".log", ".json", ".py", ".yaml", ".jsonl")
-# Of a run by epochs nobody knows how many iterations it will have before the data have been counted.
-_MOST_ITERATIONS = 10**9 - 1
-_FILENAMES = {True: "epoch_{}.pth", False: "iter_{}.pth"}
-_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPlan:
-    """How a run goes, in mmengine's terms.
-
-    Attributes:
-        batch_size: images per step (`data.samples_per_gpu`).
-        thread_count: threads that decode and transform (`data.workers_per_gpu`, at least 1).
-        schedule: length, optimizer and learning rates.
-        val_interval: epochs or iterations between evaluations; None: never.
-        val_begin: the first epoch or iteration that is evaluated.
-        checkpoints: which checkpoints are saved; None: none.
-        checkpoint_dir: where they go; None: to the work directory.
-        best_dir: where the best one goes; None: to the work directory.
-        logs: where copies of the log go.
-        logger: mmengine's `default_hooks.logger`.
-        custom_hooks: mmengine's `custom_hooks`.
-        load_from: checkpoint to start from, or to resume from.
-        is_resumed: whether `load_from` is continued, optimizer and counters included.
-        weights_client: what reads weights of ``s3://`` URIs; None: the one with endpoint and keys of the environment.
-        trusted_checkpoints: places whose checkpoints may hold more than weights; see `read_checkpoint`.
-        log_level: of the run's logger.
-        opencv_thread_count: threads within one OpenCV call.
-        randomness: mmengine's `randomness`. The seed is 0 unless the config has one: a run is repeatable by default.
-    """
-
-    batch_size: int
-    thread_count: int
-    schedule: Schedule
-    val_interval: int | None
-    val_begin: int
-    checkpoints: CheckpointPlan | None
-    checkpoint_dir: OutDir | None
-    best_dir: OutDir | None
-    logs: tuple[LogOutput, ...]
-    logger: dict[str, Any]
-    custom_hooks: list[dict[str, Any]]
-    load_from: str | None
-    is_resumed: bool
-    weights_client: FileClient | None
-    trusted_checkpoints: tuple[str, ...]
-    log_level: str
-    opencv_thread_count: int
-    randomness: dict[str, Any]
-
-    @property
-    def train_cfg(self) -> dict[str, Any]:
-        """mmengine's `train_cfg`, without the loop's type."""
-        limit = "max_epochs" if self.schedule.by_epoch else "max_iters"
-        interval = self.val_interval or self.schedule.length
-        return {limit: self.schedule.length, "val_interval": interval, "val_begin": self.val_begin}
-
-    @property
-    def longest_names(self) -> tuple[str | None, str | None]:
-        """Of a regular and of a best checkpoint; None where there is none."""
-        plan, length = self.checkpoints, self.schedule.length
-        steps = length if plan and plan.by_epoch == self.schedule.by_epoch else _MOST_ITERATIONS
-        return (
-            plan.regular_name(steps) if plan and plan.interval else None,
-            plan.best_name(length) if plan and plan.best_metric else None,
-        )
 
 
 def translate(config: Mapping[str, Any]) -> RunPlan:
@@ -94,10 +36,17 @@ def translate(config: Mapping[str, Any]) -> RunPlan:
     Top-level keys without a meaning in the dialect are a user's variables and pass; within a section of the dialect,
     each key is honoured, or known to change nothing here, or refused.
 
+    Args:
+        config: of mmdet 2.x or 3.x; what both can say comes to equal plans, but for the names in `RunPlan.dialect`.
+
     Raises:
-        ConfigError: names the dotted path and the value.
+        ConfigError: names the dotted path and the value; or it is a mixture of both dialects.
     """
     top = Section(config)
+    return translate_3x(top) if dialect_of(config).is_3x else _translate_2x(top)
+
+
+def _translate_2x(top: Section) -> RunPlan:
     batch_size, thread_count = _read_data(top)
     schedule = read_schedule(top, batch_size)
     out_dirs = _read_out_dirs(top)
@@ -106,8 +55,11 @@ def translate(config: Mapping[str, Any]) -> RunPlan:
     load_from, is_resumed = _read_start(top)
     _refuse_foreign(top)
     return RunPlan(
+        dialect=MMDET_2X,
         batch_size=batch_size,
         thread_count=thread_count,
+        val_batch_size=batch_size,
+        val_thread_count=thread_count,
         schedule=schedule,
         val_interval=val_interval,
         val_begin=val_begin,
@@ -116,12 +68,13 @@ def translate(config: Mapping[str, Any]) -> RunPlan:
         best_dir=out_dirs.get("evaluation"),
         logs=logs,
         logger=logger,
-        custom_hooks=_read_custom_hooks(top),
+        log_window=logger["interval"],
+        custom_hooks=read_custom_hooks(top),
         load_from=load_from,
         is_resumed=is_resumed,
-        weights_client=_read_weights_client(top),
-        trusted_checkpoints=_read_texts(top, "trusted_checkpoints", ()),
-        log_level=top.choice("log_level", _LEVELS, "INFO"),
+        weights_client=read_weights_client(top, "file_client_args"),
+        trusted_checkpoints=read_trusted_checkpoints(top),
+        log_level=read_log_level(top),
         opencv_thread_count=top.count("opencv_num_threads", 0),
         randomness={"seed": top.count("seed", 0), "deterministic": top.flag("deterministic", False)},
     )
@@ -161,26 +114,23 @@ def _read_evaluation(top: Section, schedule: Schedule) -> tuple[int | None, int,
         interval = section.count("interval", 1, least=1)
         begin = section.count("start", least=0) if section.has("start") else 1
         section.choice("metric", ["bbox", ["bbox"]], "bbox", why="boxes are what this model predicts")
-        _check_unit(section, schedule)
+        check_unit(section, schedule)
         # How processes exchange results: there is one. The last two have been read.
         section.ignore("gpu_collect", "tmpdir", "broadcast_bn_buffer", "out_dir", "file_client_args")
         section.choice("rule", ["greater", None], None)
-        if not section.has("save_best"):
-            return interval, begin, None
-        choice = section.choice("save_best", ["bbox", "auto", *_METRICS])
-        return interval, begin, "bbox_mAP" if choice in ("bbox", "auto") else choice
+        return interval, begin, read_metric(section)
 
 
 def _read_checkpoints(top: Section, schedule: Schedule, best: str | None) -> CheckpointPlan | None:
     units = {"by_epoch": schedule.by_epoch, "best_by_epoch": schedule.by_epoch}
     if not top.has("checkpoint_config"):
-        filename = _FILENAMES[schedule.by_epoch]
+        filename = FILENAMES[schedule.by_epoch]
         return CheckpointPlan(**units, interval=None, filename=filename, best_metric=best) if best else None
     with top.section("checkpoint_config") as section:
         if schedule.by_epoch:
             units["by_epoch"] = section.flag("by_epoch", True)
         else:
-            _check_unit(section, schedule)
+            check_unit(section, schedule)
         # The file `last_checkpoint` is there instead of a link, and always mmengine's own meta data. The last two have
         # been read.
         section.ignore("create_symlink", "meta", "sync_buffer", "out_dir", "file_client_args")
@@ -191,17 +141,9 @@ def _read_checkpoints(top: Section, schedule: Schedule, best: str | None) -> Che
             save_last=section.flag("save_last", True),
             save_optimizer=section.flag("save_optimizer", True),
             keep_items=None if keep == -1 else section.count("max_keep_ckpts", least=1),
-            filename=_read_filename(section, units["by_epoch"]),
+            filename=read_filename(section, units["by_epoch"]),
             best_metric=best,
         )
-
-
-def _read_filename(section: Section, by_epoch: bool) -> str:
-    filename = section.text("filename_tmpl") if section.has("filename_tmpl") else _FILENAMES[by_epoch]
-    # Any other brace would fail, or vanish, when the name is made.
-    if "{}" not in filename or {"{", "}", "/"} & set(filename.replace("{}", "", 1)):
-        raise section.error("filename_tmpl", "must be the name of a file with one {} for the steps")
-    return filename
 
 
 def _read_logging(
@@ -217,7 +159,7 @@ def _read_logging(
                 hook["interval"] = logger.count("interval", hook["interval"], least=1)
                 hook["ignore_last"] = logger.flag("ignore_last", True)
                 keep_local = logger.flag("keep_local", True)
-                suffixes = _read_texts(logger, "out_suffix", _LOG_SUFFIXES)
+                suffixes = read_texts(logger, "out_suffix", LOG_SUFFIXES)
                 logger.ignore("by_epoch", "reset_flag", "interval_exp_name", "out_dir", "file_client_args")
                 if logger.path in out_dirs:
                     out_dir = out_dirs[logger.path]
@@ -232,58 +174,11 @@ def _read_loggers(section: Section) -> list[Any]:
     return list(hooks or ())
 
 
-def _read_texts(section: Section, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    values = section.take(key, default)
-    values = [values] if isinstance(values, str) else values
-    if not isinstance(values, list | tuple) or not all(isinstance(value, str) and value for value in values):
-        raise section.error(key, "must be a list of non-empty strings")
-    return tuple(values)
-
-
-def _check_unit(section: Section, schedule: Schedule) -> None:
-    unit = "epochs" if schedule.by_epoch else "iterations"
-    section.choice("by_epoch", [schedule.by_epoch], schedule.by_epoch, why=f"the runner counts {unit}")
-
-
-def _read_custom_hooks(top: Section) -> list[dict[str, Any]]:
-    # Importing its module is what registers a hook.
-    import mmengine.hooks  # noqa: F401
-    from mmengine.registry import HOOKS
-
-    known = {"NumClassCheckHook", *HOOKS.module_dict}
-    hooks = []
-    for place, values in enumerate(top.take("custom_hooks", None) or []):
-        with Section(values, f"custom_hooks[{place}]") as section:
-            kind = section.take("type")
-            section.ignore("priority")
-            if isinstance(kind, str):
-                section.choice("type", sorted(known))
-                section.ignore(*_parameters(HOOKS.module_dict.get(kind)))
-            else:
-                section.ignore(*_parameters(kind))
-        # The number of classes is checked anyway.
-        if values["type"] != "NumClassCheckHook":
-            hooks.append(dict(values))
-    return hooks
-
-
-def _parameters(kind: object) -> list[str]:
-    return list(inspect.signature(kind).parameters) if callable(kind) else []
-
-
 def _read_start(top: Section) -> tuple[str | None, bool]:
     for key, is_resumed in (("resume_from", True), ("load_from", False)):
         if top.has(key):
             return top.text(key), is_resumed
     return None, False
-
-
-def _read_weights_client(top: Section) -> FileClient | None:
-    """From the `file_client_args` at the top, the variable that configs of the dialect have for all their data."""
-    arguments = top.take("file_client_args", None)
-    if not isinstance(arguments, Mapping) or arguments.get("backend", arguments.get("prefix")) not in ("aws", "s3"):
-        return None
-    return FileClient(**arguments)
 
 
 def _refuse_foreign(top: Section) -> None:

@@ -71,7 +71,7 @@ def test_nothing_of_it_is_in_a_checkpoint() -> None:
         ({"mean": MEAN, "std": [1, 0, 1]}, r"data_preprocessor\.std=\[1, 0, 1\] must not be 0"),
         ({"bgr_to_rgb": True, "rgb_to_bgr": True}, "cancel each other"),
         ({"pad_size_divisor": 0}, r"pad_size_divisor=0 must be a whole number of at least 1"),
-        ({"pad_mask": True}, r"pad_mask=True must be False: this model has boxes alone"),
+        ({"batch_augments": [{}]}, r"batch_augments=\[\{\}\] must be None: batches stay as the data set makes them"),
         ({"batch_augments": [1]}, "batch_augments"),
         ({"maen": MEAN}, "there is no such key; did you mean 'mean'"),
         ({"type": "ImgDataPreprocessor"}, "type='ImgDataPreprocessor' must be"),
