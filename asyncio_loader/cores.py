@@ -1,16 +1,29 @@
-"""How many cores there are for this process."""
+"""How many cores there are for this process: those it is bound to, and the time on them that its container may use."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["count_cores", "cpu_quota"]
+__all__ = ["bound_cores", "count_cores", "cpu_quota"]
 
 
-def count_cores() -> int:
+def count_cores(root: str | os.PathLike[str] = "/") -> int:
+    """As many threads as this process can keep computing: `bound_cores`, or less where a container's quota is less.
+
+    A quota of 1.5 counts as 2 cores: one thread would leave a third of it, two are stopped for a quarter of the time.
+
+    Args:
+        root: see `cpu_quota`.
+    """
+    quota = cpu_quota(root)
+    return bound_cores() if quota is None else min(bound_cores(), math.ceil(quota))
+
+
+def bound_cores() -> int:
     """The cores that this process may run on; those of the machine where the platform does not bind a process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -3,6 +3,7 @@
 A call of OpenCV may spread over a pool of as many threads as there are cores, and a call of torch over another one,
 which torch makes anew for each thread that calls it. Where *n* threads of ours transform, or *n* worker processes,
 there would be *n* times as many threads as cores. So each gets the *n*-th part, at least one; nothing is ever raised.
+OpenCV's part is one of the cores that a container's quota is worth (`count_cores`).
 
 A number that somebody has chosen for OpenCV (``cv2.setNumThreads``, ``OPENCV_FOR_THREADS_NUM``) is left alone: its pool
 is one for the process. One chosen for torch (``torch.set_num_threads``, ``OMP_NUM_THREADS``) is what is shared.
@@ -16,6 +17,8 @@ import os
 import sys
 import threading
 from typing import Any
+
+from asyncio_loader.cores import count_cores
 
 __all__ = ["OpenCvShare", "TorchShare"]
 
@@ -35,7 +38,7 @@ class _OpenCv:
         if cv2 is None:
             return
         found, cores = cv2.getNumThreads(), cv2.getNumberOfCPUs()
-        share = max(1, cores // among)
+        share = max(1, min(cores, count_cores()) // among)
         # Any other number is somebody's choice.
         if found in (cores, self.lowered_to) and share < found:
             # A forked process has its parent's pool without the threads: OpenCV hangs, or crashes, where it shall end

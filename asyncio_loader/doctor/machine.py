@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 
-from asyncio_loader.cores import count_cores, cpu_quota
+from asyncio_loader.cores import bound_cores, count_cores, cpu_quota
 from asyncio_loader.doctor.findings import Finding
 from asyncio_loader.options import FetchOptions
 
@@ -17,20 +17,35 @@ _OTHER_FILES = 64
 
 def check_cores() -> Finding:
     """The cores that may be used, and whether a quota of the container allows less than all of their time."""
-    return judge_cores(count_cores(), cpu_quota())
+    return judge_cores(bound_cores(), count_cores(), cpu_quota(), os.environ.get("OMP_NUM_THREADS"))
 
 
-def judge_cores(cores: int, quota: float | None) -> Finding:
-    """See `check_cores`."""
-    if quota is None or quota >= cores:
-        return Finding("ok", "cores", f"{cores} that this process may use, no quota below that")
-    threads = max(1, math.floor(quota))
+def judge_cores(bound: int, usable: int, quota: float | None, torch_threads: str | None) -> Finding:
+    """See `check_cores`. Threads of ours heed the quota by themselves; those of torch and OpenMP do not.
+
+    Args:
+        bound: cores that the process may run on.
+        usable: `count_cores` of them.
+        quota: cores' worth of time that the container may use; None: all there is.
+        torch_threads: what somebody has chosen for torch's own pools, if anything.
+    """
+    if quota is None or quota >= bound:
+        return Finding("ok", "cores", f"{bound} that this process may use, no quota below that")
+    text = f"{bound}, but the container may use the time of {quota:g}: a Loader has {_threads(usable)} unless told else"
+    is_chosen = torch_threads is not None and torch_threads.isdecimal() and int(torch_threads) > 0
+    of_torch = int(torch_threads or 0) if is_chosen else bound
+    if of_torch <= usable:
+        return Finding("ok", "cores", f"{text}, and so has torch")
     return Finding(
         "warning",
         "cores",
-        f"{cores}, but the container may use the time of {quota:g}: more threads than that are stopped again and again",
-        f"set threads={threads} of a Loader (workers_per_gpu={threads} of a config) or raise the container's CPU limit",
+        f"{text}, but torch begins {of_torch}, which are stopped together again and again",
+        f"set OMP_NUM_THREADS={usable} or raise the container's CPU limit",
     )
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
 
 
 def check_files(in_flight: int) -> Finding:

@@ -5,23 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncio_loader.cores import count_cores, cpu_quota
-
-
-def test_the_cores_that_the_process_is_bound_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5}, raising=False)
-
-    assert count_cores() == 2
-
-
-@pytest.mark.parametrize(("known", "counted"), [(6, 6), (None, 1)])
-def test_those_of_the_machine_where_nothing_is_bound(
-    monkeypatch: pytest.MonkeyPatch, known: int | None, counted: int
-) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: known)
-
-    assert count_cores() == counted
+from asyncio_loader.cores import bound_cores, count_cores, cpu_quota
 
 
 def groups(root: Path, listed: str, files: dict[str, str]) -> Path:
@@ -33,6 +17,48 @@ def groups(root: Path, listed: str, files: dict[str, str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return root
+
+
+@pytest.fixture
+def bound(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A process that is bound to four cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 6, 7}, raising=False)
+    return 4
+
+
+def test_the_cores_that_the_process_is_bound_to_count(bound: int, tmp_path: Path) -> None:
+    assert bound_cores() == bound
+    assert count_cores(tmp_path) == bound
+
+
+@pytest.mark.parametrize(("known", "counted"), [(6, 6), (None, 1)])
+def test_those_of_the_machine_where_nothing_is_bound(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known: int | None, counted: int
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: known)
+
+    assert count_cores(tmp_path) == counted
+
+
+@pytest.mark.parametrize(
+    ("quota_us", "counted"), [(1_000, 1), (100_000, 1), (100_001, 2), (150_000, 2), (400_000, 4), (1_600_000, 4)]
+)
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.usefixtures("bound")
+def test_a_quota_counts_rounded_up(tmp_path: Path, version: int, quota_us: int, counted: int) -> None:
+    if version == 2:
+        root = groups(tmp_path, "0::/\n", {"cpu.max": f"{quota_us} 100000\n"})
+    else:
+        files = {"cpu/cpu.cfs_quota_us": f"{quota_us}\n", "cpu/cpu.cfs_period_us": "100000\n"}
+        root = groups(tmp_path, "1:cpu:/\n", files)
+
+    assert count_cores(root) == counted
+
+
+@pytest.mark.usefixtures("bound")
+def test_no_limit_is_all_the_cores(tmp_path: Path) -> None:
+    assert count_cores(groups(tmp_path, "0::/\n", {"cpu.max": "max 100000\n"})) == 4
 
 
 def test_the_tightest_of_nested_quotas_counts(tmp_path: Path) -> None:

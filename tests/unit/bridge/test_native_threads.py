@@ -8,6 +8,7 @@ import cv2
 import pytest
 import torch
 
+from asyncio_loader.bridge import native_threads
 from asyncio_loader.bridge.native_threads import OpenCvShare, TorchShare
 from asyncio_loader.bridge.ordered_map import OrderedThreadMap
 
@@ -15,6 +16,7 @@ from asyncio_loader.bridge.ordered_map import OrderedThreadMap
 @pytest.fixture(autouse=True)
 def eight_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(cv2, "getNumberOfCPUs", lambda: 8)
+    monkeypatch.setattr(native_threads, "count_cores", lambda: 8)
     before = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(8)
     torch.set_num_threads(8)
@@ -34,6 +36,16 @@ def in_a_thread(call: Callable[[], int]) -> int:
 
 @pytest.mark.parametrize(("among", "share"), [(1, 8), (2, 4), (3, 2), (8, 1), (20, 1)])
 def test_opencv_has_its_part_until_it_is_released(among: int, share: int) -> None:
+    held = OpenCvShare(among)
+    lowered = cv2.getNumThreads()
+    held.release()
+
+    assert (lowered, cv2.getNumThreads()) == (share, 8)
+
+
+@pytest.mark.parametrize(("among", "share"), [(1, 3), (2, 1), (3, 1)])
+def test_the_part_is_one_of_what_a_container_may_use(monkeypatch: pytest.MonkeyPatch, among: int, share: int) -> None:
+    monkeypatch.setattr(native_threads, "count_cores", lambda: 3)
     held = OpenCvShare(among)
     lowered = cv2.getNumThreads()
     held.release()

@@ -9,19 +9,30 @@ from asyncio_loader.doctor.machine import check_cores, check_files, judge_cores,
 
 @pytest.mark.parametrize("quota", [None, 4.0, 8.0])
 def test_cores_without_a_quota_below_them_are_well(quota: float | None) -> None:
-    assert judge_cores(4, quota).level == "ok"
+    assert judge_cores(4, 4, quota, None).level == "ok"
 
 
-def test_a_quota_below_the_cores_says_how_many_threads_it_feeds() -> None:
-    found = judge_cores(8, 2.5)
+def test_a_quota_below_the_cores_says_how_many_threads_heed_it_and_which_do_not() -> None:
+    found = judge_cores(8, 3, 2.5, None)
 
     assert found.level == "warning"
-    assert "the time of 2.5" in found.text
-    assert "threads=2 " in found.advice
+    assert "the time of 2.5: a Loader has 3 threads unless told else, but torch begins 8, " in found.text
+    assert found.advice.startswith("set OMP_NUM_THREADS=3 ")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "level"), [("1", "ok"), ("3", "ok"), ("4", "warning"), ("0", "warning"), ("x", "warning")]
+)
+def test_what_was_chosen_for_torch_is_looked_at(chosen: str, level: str) -> None:
+    assert judge_cores(8, 3, 2.5, chosen).level == level
+
+
+def test_a_part_of_a_core_less_stops_nobody_for_long() -> None:
+    assert judge_cores(4, 4, 3.5, None).level == "ok"
 
 
 def test_a_quota_below_one_core_is_one_thread() -> None:
-    assert "threads=1 " in judge_cores(8, 0.5).advice
+    assert "a Loader has 1 thread unless" in judge_cores(8, 1, 0.5, None).text
 
 
 def test_enough_files_are_well() -> None:
