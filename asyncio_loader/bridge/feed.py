@@ -16,6 +16,7 @@ from asyncio_loader.engine.window import Credit
 from asyncio_loader.options import FetchOptions
 from asyncio_loader.stats import Counters
 from asyncio_loader.stores.base import ObjectStore
+from asyncio_loader.trace import ObjectTracks, Recorder
 
 __all__ = ["Feed"]
 
@@ -51,6 +52,8 @@ class Feed:
         options: FetchOptions,
         counters: Counters,
         is_complete: bool = True,
+        recorder: Recorder | None = None,
+        tracks: ObjectTracks | None = None,
     ) -> None:
         """Start fetching.
 
@@ -61,6 +64,8 @@ class Feed:
             options: how much at once.
             counters: where it counts.
             is_complete: False: `extend` may add jobs, and nothing ends before `complete`.
+            recorder: of a trace, for how long `take` has waited. None: there is none.
+            tracks: of a trace, for the objects. None: there is none.
         """
         self._ready: queue.SimpleQueue[list[Delivery | _End]] = queue.SimpleQueue()
         self._taken: deque[Delivery | _End] = deque()
@@ -69,6 +74,7 @@ class Feed:
         self._has_begun = False
         self._loop_thread = loop_thread
         self._counters = counters
+        self._recorder = recorder
         self._agenda = Agenda(jobs, is_complete=is_complete)
         # It knows the queue alone: a feed that the loop refers to would never be collected.
         handover = _Handover(self._ready)
@@ -79,6 +85,7 @@ class Feed:
             deliver=handover.add,
             counters=counters,
             is_waited_for=handover.is_empty,
+            tracks=tracks,
         )
         self.window = prefetcher.window
         self._running = loop_thread.start(_run(prefetcher, handover))
@@ -140,6 +147,8 @@ class Feed:
                 # Only to let a Ctrl-C through: see WAKE_S.
                 continue
             self._note_wait(items[0], time.perf_counter() - started_s)
+            if self._recorder is not None:
+                self._recorder.wait("waits for an object", started_s)
             self._taken.extend(items)
 
     def _note_wait(self, first: Delivery | _End, seconds: float) -> None:

@@ -12,6 +12,7 @@ from asyncio_loader.engine.agenda import Agenda, Job
 from asyncio_loader.engine.fetch import Getting
 from asyncio_loader.engine.hedge import Hedging
 from asyncio_loader.engine.race import HedgedGet
+from asyncio_loader.engine.recorded import RecordedGet, RecordedHedgedGet
 from asyncio_loader.engine.reorder import ReorderBuffer
 from asyncio_loader.engine.traffic import Traffic
 from asyncio_loader.engine.window import Credit, SizeEstimate, Window
@@ -21,6 +22,7 @@ from asyncio_loader.records import Failed, Fetched, Outcome
 from asyncio_loader.stats import Counters
 from asyncio_loader.stores.base import ObjectStore
 from asyncio_loader.stores.retry import RetryLog, retry_calls
+from asyncio_loader.trace import ObjectRecord, ObjectTracks
 
 __all__ = ["Delivery", "Prefetcher"]
 
@@ -59,6 +61,7 @@ class Prefetcher:
         counters: Counters,
         is_waited_for: Callable[[], bool] = lambda: True,
         estimate: SizeEstimate | None = None,
+        tracks: ObjectTracks | None = None,
     ) -> None:
         """Describe the work.
 
@@ -70,11 +73,13 @@ class Prefetcher:
             counters: where it counts.
             is_waited_for: whether the consumer waits for the next delivery, as far as the loop knows.
             estimate: of sizes that nobody knows. None: a new one.
+            tracks: where it is recorded what becomes of each object. None: nowhere.
         """
         self._store = store
         self._agenda = agenda
         self._options = options
-        self._ready: ReorderBuffer[Delivery] = ReorderBuffer(deliver)
+        self._ready: ReorderBuffer[Delivery] = ReorderBuffer(deliver if tracks is None else _told(deliver, tracks))
+        self._tracks = tracks
         self._counters = counters
         self._estimate = estimate or SizeEstimate()
         self._is_waited_for = is_waited_for
@@ -166,10 +171,13 @@ class Prefetcher:
     async def _handle(self, order: int, job: Job, hedging: Hedging) -> None:
         known = job.ref.size_bytes
         expected = self._estimate.size_bytes if known is None else known
+        record = None if self._tracks is None else _draw(self._tracks, order, job)
         # Without a coroutine, where there is room: this is done for every object.
         credit = self.window.reserve_now(order, expected) or await self.window.reserve(order, expected)
         uri = job.ref.uri
-        if _is_here(uri):
+        if record is not None:
+            getting = self._recorded(record, credit, hedging, order, expected)
+        elif _is_here(uri):
             getting = Getting(self._store, uri, credit)
         else:
             getting = HedgedGet(hedging, self._store, uri, credit, order=order, size_bytes=expected)
@@ -181,7 +189,17 @@ class Prefetcher:
         self._count_window()
         if known is None and size:
             self._estimate.learn(size)
+        if record is not None:
+            record.come(size, outcome.error if isinstance(outcome, Failed) else None)
         self._ready.put(order, Delivery(outcome, credit))
+
+    def _recorded(self, record: ObjectRecord, credit: Credit, hedging: Hedging, order: int, size_bytes: int) -> Getting:
+        record.grant()
+        if _is_here(record.uri):
+            return RecordedGet(self._store, record.uri, credit, record)
+        return RecordedHedgedGet(
+            hedging, self._store, record.uri, credit, order=order, size_bytes=size_bytes, record=record
+        )
 
     def _count_window(self) -> None:
         counters, window = self._counters, self.window
@@ -215,6 +233,19 @@ class Prefetcher:
     def _note_retry(self, error: FetchError, attempt: int, pause_s: float) -> None:
         self._counters.count_error(error)
         self._retry_log(error, attempt, pause_s)
+
+
+def _draw(tracks: ObjectTracks, order: int, job: Job) -> ObjectRecord | None:
+    slot = job.slot
+    return tracks.draw(order, job.ref.uri, epoch=job.epoch, position=slot.position, index=slot.index)
+
+
+def _told(deliver: Callable[[Delivery], object], tracks: ObjectTracks) -> Callable[[Delivery], object]:
+    def release(delivery: Delivery) -> None:
+        tracks.release(delivery.credit.order)
+        deliver(delivery)
+
+    return release
 
 
 def _is_here(uri: str) -> bool:
