@@ -14,6 +14,7 @@ from asyncio_loader.pictures.sheet import write_sheet
 from asyncio_loader.show.drawing import draw_sample, legend_of
 from asyncio_loader.show.sample import ShownSample, read_sample
 from asyncio_loader.training.datasets import DetectionSet, build_dataset, build_loader
+from asyncio_loader.training.dialect import dialect_of
 from asyncio_loader.training.naming import named
 from asyncio_loader.training.out_dirs import check_writable
 from asyncio_loader.training.translate import RunPlan, translate
@@ -32,7 +33,7 @@ def show(config: Config, *, split: str, count: int, out: Path | None) -> str:
 
     Args:
         config: from `load_config`.
-        split: ``"train"``, ``"val"`` or ``"test"``: of `data`.
+        split: ``"train"``, ``"val"`` or ``"test"``: of `data`, in 3.x of ``train_dataloader`` and so on.
         count: samples, the first ones in the order of epoch 0, at most 400; fewer where there are no more.
         out: the PNG; its directory is made. None: ``show_<split>.png`` in the config's `work_dir`, else in
             ``work_dirs/<name of the config>``.
@@ -58,9 +59,10 @@ def show(config: Config, *, split: str, count: int, out: Path | None) -> str:
     # First of all: it would be a pity to find out after the data has been read.
     check_writable(path.parent, "--out")
     with named(config.filename):
-        samples, total = _first_samples(config.to_dict(), split, count)
+        values = config.to_dict()
+        samples, total = _first_samples(values, split, count)
     which = "sample" if len(samples) == 1 else f"{len(samples)} samples"
-    what = f"data.{split}, the first {which} of {total:,} in the order of epoch 0"
+    what = f"{dialect_of(values).data_set(split)}, the first {which} of {total:,} in the order of epoch 0"
     boxes = "" if any(sample.boxes is not None for sample in samples) else "; this pipeline gives the model no boxes"
     title = f"{stem}: {what}{boxes}"
     write_sheet(title, legend_of(samples), [draw_sample(sample) for sample in samples], path)
@@ -73,7 +75,7 @@ def _first_samples(config: Mapping[str, Any], split: str, count: int) -> tuple[l
     dataset = _build(config, split, plan)
     _spare(dataset, count)
     samples: list[ShownSample] = []
-    with build_loader(dataset, plan.batch_size, plan.thread_count) as loader, _saying(config, split, "img_prefix"):
+    with build_loader(dataset, plan.batch_size, plan.thread_count) as loader, _saying(config, split, plan.dialect.prefix):
         for images, targets in loader:
             for image, target in zip(images, targets, strict=True):
                 samples.append(read_sample(image, target, dataset.index.cat_names))
@@ -100,10 +102,12 @@ def _saying(config: Mapping[str, Any], split: str, key: str) -> Iterator[None]:
     try:
         yield
     except FetchError as error:
-        entry = f"data.{split}.{key}={config['data'][split].get(key)!r}"
-        if key == "ann_file" and os.path.basename(config["data"][split][key]) != os.path.basename(error.key or ""):
+        dialect = dialect_of(config)
+        path, value = dialect.data_set(split), dialect.find_data_set(config, split).get(key)
+        entry = f"{path}.{key}={value!r}"
+        if key == "ann_file" and os.path.basename(value or "") != os.path.basename(error.key or ""):
             # The names of the classes, or the images to leave out.
-            entry = f"data.{split}"
+            entry = path
         raise type(error)(
             f"{entry}: {error}", key=error.key, attempts=error.attempts, elapsed_s=error.elapsed_s
         ) from error
