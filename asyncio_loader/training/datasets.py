@@ -83,9 +83,15 @@ def _arguments_3x(top: Section, split: str, batch_size: int) -> dict[str, Any]:
     return {**data_set_arguments(keys.data_set), **order, "shuffle": keys.shuffles}
 
 
-def build_loader(dataset: CocoDataset, batch_size: int, thread_count: int, *, as_float: bool = True) -> Loader:
-    """Batches of `collate_detection`, made by threads of this process; `as_float`: see there. Close it."""
-    return Loader(dataset, batch_size, threads=thread_count, collate=partial(collate_detection, as_float=as_float))
+def build_loader(
+    dataset: CocoDataset, batch_size: int, thread_count: int, *, as_float: bool = True, device: str | None = None
+) -> Loader:
+    """Batches of `collate_detection`, made by threads of this process. Close it.
+
+    `as_float`: see `collate_detection`; `device`: see `Loader`.
+    """
+    collate = partial(collate_detection, as_float=as_float)
+    return Loader(dataset, batch_size, threads=thread_count, collate=collate, device=device)
 
 
 def expect_epochs(loader: Loader, schedule: Schedule) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
@@ -219,14 +220,13 @@ def _build_parts(
     as_float = not isinstance(model.data_preprocessor, ImagePreprocessor)
     train_set = build_dataset(config, "train", seed=seed, batch_size=plan.batch_size)
     check_classes(train_set, model.class_count, plan.dialect.data_set("train"))
-    train_loader = stack.enter_context(build_loader(train_set, plan.batch_size, plan.thread_count, as_float=as_float))
+    way: dict[str, Any] = {"as_float": as_float, "device": _device()}
+    train_loader = stack.enter_context(build_loader(train_set, plan.batch_size, plan.thread_count, **way))
     expect_epochs(train_loader, plan.schedule)
     if plan.val_interval is None:
         return _Parts(ranks, plan, places, model, train_loader, None, None)
     val_set = build_dataset(config, "val", seed=seed, batch_size=plan.val_batch_size)
-    val_loader = stack.enter_context(
-        build_loader(val_set, plan.val_batch_size, plan.val_thread_count, as_float=as_float)
-    )
+    val_loader = stack.enter_context(build_loader(val_set, plan.val_batch_size, plan.val_thread_count, **way))
     metric = CocoMetric(
         val_set.index,
         annotation_reader(config, val_set, "val"),
@@ -234,6 +234,11 @@ def _build_parts(
         slots=lambda: val_set.plan(plan.val_batch_size).slots(Shard(ranks.rank)),
     )
     return _Parts(ranks, plan, places, model, train_loader, val_loader, metric)
+
+
+def _device() -> str | None:
+    """Where batches go: to the GPU that mmengine gives to the model, on a stream of their own. None: they stay."""
+    return "cuda" if get_device() == "cuda" else None
 
 
 def _build_runner(config: Config, parts: _Parts, hooks: Sequence[Hook], console: TextIO | None) -> Runner:

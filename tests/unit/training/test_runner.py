@@ -13,6 +13,8 @@ from mmengine.hooks import Hook
 from asyncio_loader.config import load_config
 from asyncio_loader.errors import ConfigError, LoaderError
 from asyncio_loader.testing.synthetic import write_synthetic_coco
+from asyncio_loader.training import runner
+from asyncio_loader.training.datasets import build_loader
 from asyncio_loader.training.distributed import Ranks, teller_of
 from asyncio_loader.training.runner import TrainingReport, train
 from tests.unit.training.crew import Crew
@@ -52,6 +54,26 @@ def test_from_disk_without_evaluation_or_checkpoints(options: dict[str, Any], tm
     assert (len(report.losses), report.metrics, report.detections) == (1, {}, [])
     assert report.stats.samples == 1
     assert list(tmp_path.glob("*.pth")) == []
+
+
+@pytest.mark.parametrize(("model_is_on", "asked"), [("cuda", "cuda"), ("mps", None)])
+def test_batches_go_to_the_gpu_of_the_model(
+    model_is_on: str, asked: str | None, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is none: what the loader is asked for is noted, and it is given the host, which takes the same way."""
+    devices: list[str | None] = []
+
+    def build(*arguments: Any, device: str | None, **others: Any) -> Any:
+        devices.append(device)
+        return build_loader(*arguments, device=device and "cpu", **others)
+
+    plain = run({**options, "runner.max_iters": 3}, tmp_path / "plain")
+    monkeypatch.setattr(runner, "get_device", lambda: model_is_on)
+    monkeypatch.setattr(runner, "build_loader", build)
+    report = run({**options, "runner.max_iters": 3}, tmp_path / "other")
+
+    assert devices == [asked]
+    assert report.losses == plain.losses
 
 
 class Scrape(Hook):  # type: ignore[misc]
