@@ -12,7 +12,7 @@ help:
 	@echo "make setup    install everything into $(VENV)"
 	@echo "make demo     from a bucket to a training Faster R-CNN, on this machine"
 	@echo "make test     the whole test suite"
-	@echo "make lint     ruff, mypy --strict, import layers"
+	@echo "make lint     ruff, mypy --strict, pyright, import layers"
 	@echo "make docs     the pages of docs/ into build/docs"
 	@echo "make bench    the benchmark cases"
 	@echo "make compare  ours and the peers on the same server"
@@ -46,6 +46,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 # What the tests of the pages do not need: they run the code on them, and this draws them.

@@ -1,9 +1,4 @@
-"""What a user of the public names may write. `make lint` has mypy check it, as strictly as it can; nothing runs it.
-
-pyright, which needs a network to install, is run by hand: `uv tool run basedpyright tests/typing`.
-"""
-
-# pyright: strict
+"""What a user of the public names may write. mypy and pyright check it, as strictly as they can; nothing runs it."""
 
 from __future__ import annotations
 
