@@ -60,6 +60,11 @@ _SIGNATURES = {
 
 def check_decoding(color_type: str, channel_order: str, backend: str | None) -> None:
     """Raise a `ConfigError` unless `decode_image` knows all three."""
+    if backend == "nvjpeg":
+        raise ConfigError(
+            "imdecode_backend='nvjpeg' would decode on the GPU, and the transforms behind it work on the host: leave it "
+            "out; for a pipeline on the GPU there is asyncio_loader.datasets.nvjpeg"
+        )
     choices = (
         ("color_type", color_type, tuple(_FLAGS)),
         ("channel_order", channel_order, _ORDERS),

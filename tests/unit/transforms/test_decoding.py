@@ -114,6 +114,7 @@ def test_what_is_broken_is_named(data: bytes, complaint: str, backend: str | Non
         (("colour", "bgr", None), "color_type must be one of 'color', .*not 'colour'"),
         (("color", "gbr", None), "channel_order must be one of 'bgr', 'rgb', not 'gbr'"),
         (("color", "bgr", "turbojpeg"), "imdecode_backend must be one of None, 'simplejpeg', 'cv2', 'pillow', not"),
+        (("color", "bgr", "nvjpeg"), "imdecode_backend='nvjpeg' would decode on the GPU, and the transforms behind it"),
     ],
 )
 def test_unknown_choices_are_refused(arguments: tuple[str, str, str | None], message: str) -> None:
