@@ -12,9 +12,9 @@ large as in the tutorial. The ways to make it, in threads and in the workers of 
 consumer. All see the same images in the same order with the same flips, and OpenCV and torch have one thread of their
 own in each thread or worker, unless a row says otherwise. The consumer drops each batch when the next one comes.
 
-Each measurement has a process of its own, contenders take turns. Timed is the second epoch, from `iter()` to the last
-batch; workers persist. In the first one the batches are compared with those of the reference: to the last bit, but for
-torchvision, whose resize may round a pixel differently by one level of 255.
+Each measurement has a process of its own, contenders take turns. Timed is the second of three epochs, from `iter()` to
+the last batch; workers persist. In the first one the batches are compared with those of the reference: to the last bit,
+but for torchvision, whose resize may round a pixel differently by one level of 255.
 
 A PNG beside the results shows the rates and the stages.
 """
