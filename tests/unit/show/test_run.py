@@ -173,6 +173,56 @@ def test_a_broken_image_is_named(options: Options, tmp_path: Path, data: Path) -
         run.show(load_config(CONFIG, changed), split="train", count=1, out=tmp_path / "s.png")
 
 
+@pytest.fixture
+def config_3x(data: Path, tmp_path: Path) -> Path:
+    """A config in the dialect of mmdet 3, of the same data."""
+    path = tmp_path / "three.py"
+    lines = [
+        "_base_ = 'faster-rcnn_r18_fpn_bccd_s3'",
+        "keys = dict(",
+        f"    data_root={str(data)!r},",
+        "    backend_args=dict(_delete_=True, backend='local'),",
+        "    metainfo=dict(classes=('circle', 'square', 'triangle')),",
+        ")",
+        "load = dict(type='LoadImageFromFile')",
+        "boxes = dict(type='LoadAnnotations', with_bbox=True)",
+        "pipeline = [load, boxes, dict(type='RandomFlip', prob=0.5), dict(type='PackDetInputs')]",
+        "train_dataloader = dict(dataset=dict(pipeline=pipeline, **keys))",
+        "val_dataloader = dict(dataset=dict(pipeline=pipeline, **keys))",
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_a_config_of_3x_is_shown_by_its_own_names(config_3x: Path, tmp_path: Path) -> None:
+    config = load_config(config_3x)
+
+    said = run.show(config, split="train", count=2, out=tmp_path / "s.png")
+    (sample, *_), _ = run._first_samples(config.to_dict(), "val", 1)
+
+    assert said.endswith("s.png: train_dataloader.dataset, the first 2 samples of 7 in the order of epoch 0")
+    # In 3.x a test pipeline has boxes, too.
+    assert sample.boxes is not None
+    assert len(sample.boxes) == len(sample.names) > 0
+    assert sample.key.endswith(".jpg")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"data_prefix.img": "no/"}, r"train_dataloader\.dataset\.data_prefix=\{'img': 'no/'\}: .*/no/.*\.jpg"),
+        ({"ann_file": "no.json"}, r"train_dataloader\.dataset\.ann_file='no\.json': .*no\.json"),
+    ],
+)
+def test_what_is_not_there_is_named_by_the_keys_of_3x(
+    more: Options, said: str, config_3x: Path, tmp_path: Path
+) -> None:
+    options = {f"train_dataloader.dataset.{key}": value for key, value in more.items()}
+
+    with pytest.raises(ObjectNotFound, match=rf"three\.py: {said}"):
+        run.show(load_config(config_3x, options), split="train", count=1, out=tmp_path / "s.png")
+
+
 @pytest.mark.parametrize("name", ["s.jpg", "s"])
 def test_only_a_png_is_written(name: str, options: Options, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--out .* must be the name of a \.png"):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from asyncio_loader.datasets.failures import FailureRules
 from asyncio_loader.errors import ConfigError
@@ -27,6 +28,13 @@ PIPELINE = [
     },
 ]
 
+PIPELINE_3X = [
+    {"type": "LoadImageFromFile"},
+    {"type": "LoadAnnotations", "with_bbox": True},
+    {"type": "RandomFlip", "prob": 0.5},
+    {"type": "PackDetInputs"},
+]
+
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -44,6 +52,30 @@ def config(data_root: Path, **changes: Any) -> dict[str, Any]:
         **changes,
     }
     return {"data": {"train": split, "val": {**split, "ann_file": "annotations/instances_val2017.json"}}}
+
+
+def config_3x(data_root: Path, **changes: Any) -> dict[str, Any]:
+    """The same data as `config` in the dialect of mmdet 3."""
+    data_set = {
+        "type": "CocoDataset",
+        "data_root": str(data_root),
+        "ann_file": "annotations/instances_train2017.json",
+        "data_prefix": {"img": "train2017/"},
+        "metainfo": {"classes": ("circle", "square", "triangle")},
+        "filter_cfg": {"filter_empty_gt": True, "min_size": 32},
+        "pipeline": PIPELINE_3X,
+        **changes,
+    }
+    of_val = {"ann_file": "annotations/instances_val2017.json", "data_prefix": {"img": "val2017/"}}
+    return {
+        "train_dataloader": {
+            "batch_size": 2,
+            "sampler": {"type": "DefaultSampler"},
+            "batch_sampler": {"type": "AspectRatioBatchSampler"},
+            "dataset": data_set,
+        },
+        "val_dataloader": {"batch_size": 2, "dataset": {**data_set, **of_val, "test_mode": True}},
+    }
 
 
 def refusal(values: dict[str, Any]) -> str:
@@ -142,3 +174,57 @@ def test_a_missing_annotation_file_is_named(data_root: Path) -> None:
 
 def test_a_missing_section_is_named() -> None:
     assert refusal({"data": {}}) == "data.train is missing"
+
+
+def test_a_dataloader_of_3x_says_the_order(data_root: Path) -> None:
+    train = build_dataset(config_3x(data_root), "train", seed=3, batch_size=2)
+    values = config_3x(data_root)
+    values["train_dataloader"] |= {"sampler": {"type": "DefaultSampler", "shuffle": False}, "batch_sampler": None}
+    plain = build_dataset(
+        {**values, "train_dataloader": {**values["train_dataloader"], "drop_last": True}}, "train", seed=3, batch_size=4
+    )
+    val = build_dataset(config_3x(data_root), "val", seed=3, batch_size=2)
+
+    assert (train.shuffle, train.group_by_aspect, train.drop_last, train.test_mode) == (True, True, False, False)
+    assert (plain.shuffle, plain.group_by_aspect, len(plain)) == (False, False, 4)
+    assert (val.shuffle, val.group_by_aspect, val.test_mode, len(val)) == (False, False, True, 3)
+
+
+def test_both_dialects_give_the_same_batches(data_root: Path) -> None:
+    flip = {"type": "RandomFlip", "flip_ratio": 0.5}
+    collect = {"type": "Collect", "keys": ["img", "gt_bboxes", "gt_labels"]}
+    old = config(
+        data_root, pipeline=[*PIPELINE[:2], flip, {"type": "DefaultFormatBundle", "img_to_float": False}, collect]
+    )
+    batches = []
+    for values in (old, config_3x(data_root)):
+        dataset = build_dataset(values, "train", seed=1, batch_size=2)
+        with build_loader(dataset, 2, 1, as_float=False) as loader:
+            batches.append(list(loader))
+
+    assert len(batches[0]) == len(batches[1]) == 3
+    for (images, targets), (images_3x, targets_3x) in zip(*batches, strict=True):
+        assert all(map(torch.equal, images, images_3x))
+        assert [target["filename"] for target in targets] == [target["filename"] for target in targets_3x]
+        for key in ("boxes", "labels"):
+            assert all(torch.equal(a[key], b[key]) for a, b in zip(targets, targets_3x, strict=True))
+        assert [bool(target["flip"]) for target in targets] == [target["flip"] for target in targets_3x]
+
+
+def test_what_is_wrong_with_a_data_set_of_3x_is_named_by_its_place(data_root: Path) -> None:
+    place = "train_dataloader.dataset"
+
+    assert refusal(config_3x(data_root, pipeline=[{"type": "LoadImag"}])).startswith(f"{place}: pipeline[0]: unknown")
+    assert refusal(config_3x(data_root, data_prefix={"image": "x"})).startswith(f"{place}: data_prefix: unknown key")
+    assert refusal(config_3x(data_root, img_prefix="x/")).startswith(f"{place}.img_prefix='x/' is a key of mmdet 2.x")
+    with pytest.raises(ConfigError, match=r"but train_dataloader\.dataset has 3 classes"):
+        check_classes(build_dataset(config_3x(data_root), "train", seed=0, batch_size=2), 80, place)
+
+
+def test_the_annotation_file_is_read_again_with_backend_args(data_root: Path) -> None:
+    backend_args = {"backend": "aws", "path_mapping": {"cells/": f"file://{data_root}/"}}
+    values = config_3x(Path("cells"), backend_args=backend_args)
+    dataset = build_dataset(values, "val", seed=0, batch_size=2)
+
+    expected = (data_root / "annotations" / "instances_val2017.json").read_bytes()
+    assert annotation_reader(values, dataset, "val")() == expected

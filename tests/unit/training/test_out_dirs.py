@@ -47,6 +47,17 @@ def test_file_client_args_reach_the_client(chosen: dict[str, str]) -> None:
     assert place.client.client.options.endpoint_url == "http://127.0.0.1:9"
 
 
+def test_in_3x_they_are_backend_args_and_the_disk_is_local() -> None:
+    local = {"out_dir": "some/where", "backend_args": {"backend": "local"}}
+    place = read_out_dir(Section(local, "default_hooks.logger"), "backend_args")
+    wrong = {"out_dir": "s3://bucket/x", "backend_args": {"backend": "local"}}
+
+    assert place is not None
+    assert place.is_local
+    with pytest.raises(ConfigError, match=r"which default_hooks\.logger\.backend_args \(backend\) are for"):
+        read_out_dir(Section(wrong, "default_hooks.logger"), "backend_args")
+
+
 def test_a_path_that_is_mapped_to_a_uri_is_one() -> None:
     place = read(out_dir="out/x/", file_client_args={"backend": "aws", "path_mapping": {"out/": "s3://bucket/o/"}})
 

@@ -11,6 +11,7 @@ from asyncio_loader.fileio.journal import Upload, UploadJournal
 from asyncio_loader.training import places as module
 from asyncio_loader.training.places import Places, look_back, plan_places
 from asyncio_loader.training.translate import RunPlan, translate
+from tests.unit.training.config_3x import config_3x
 
 
 def planned(**changes: Any) -> RunPlan:
@@ -30,6 +31,12 @@ def put(places: Places, *names: str) -> None:
 
 def looked_back(places: Places, plan: RunPlan, *, resume: bool = False) -> tuple[str | None, str]:
     return look_back(places, plan, resume=resume, config_name="c.py")
+
+
+def test_a_config_of_3x_goes_on_from_its_load_from(work_dir: Path) -> None:
+    plan = translate(config_3x({"resume": True, "load_from": "s3://b/first.pth"}))
+
+    assert looked_back(plan_places(plan, work_dir), plan) == ("s3://b/first.pth", "load_from")
 
 
 @pytest.fixture

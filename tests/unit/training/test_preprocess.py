@@ -102,6 +102,18 @@ def test_images_are_normalized_once(pipeline: list[Any], split: str) -> None:
     check_normalized_once(config(pipeline, split), None)
 
 
+def test_images_of_3x_are_normalized_once() -> None:
+    values = {"train_dataloader": {"dataset": {"pipeline": [NORMALIZE]}}}
+
+    with pytest.raises(ConfigError, match=r"^train_dataloader\.dataset\.pipeline has a Normalize"):
+        check_normalized_once(values, build(**NORMALIZING))
+    check_normalized_once(values, build(pad_size_divisor=32))
+
+
+def test_masks_of_no_model_are_padded_as_they_like() -> None:
+    assert build(pad_mask=True, mask_pad_value=1).stack([as_tensor(image(3, 4))]).shape == (1, 3, 3, 4)
+
+
 def test_the_model_takes_the_batch_as_it_is_and_clips_to_what_is_image() -> None:
     batch = build(pad_size_divisor=32).stack([as_tensor(image(20, 70)), as_tensor(image(50, 33))])
     padded = pad_images(batch, [{"img_shape": (20, 70, 3)}, {"img_shape": (50, 33, 3)}])

@@ -176,7 +176,10 @@ def test_the_weights_of_a_model_that_is_wrapped_are_loaded() -> None:
         ({"data": {"epoch": "1", "consumed": 3}}, "(data missing or damaged)"),
         ({"param_schedulers": None}, "is the best checkpoint of a run, or another one of weights alone: "),
         ({"param_schedulers": [{}]}, "its param_schedulers are not those of the config's lr_config or param_scheduler"),
-        ({"param_schedulers": {"a": 1}}, "its param_schedulers are not those of the config's lr_config or param_scheduler"),
+        (
+            {"param_schedulers": {"a": 1}},
+            "its param_schedulers are not those of the config's lr_config or param_scheduler",
+        ),
         ({"state_dict": {"other": torch.zeros(1)}}, "its weights are not those of the config's model: "),
     ],
 )
