@@ -62,8 +62,8 @@ def check_decoding(color_type: str, channel_order: str, backend: str | None) -> 
     """Raise a `ConfigError` unless `decode_image` knows all three."""
     if backend == "nvjpeg":
         raise ConfigError(
-            "imdecode_backend='nvjpeg' would decode on the GPU, and the transforms behind it work on the host: leave it "
-            "out; for a pipeline on the GPU there is asyncio_loader.datasets.nvjpeg"
+            "imdecode_backend='nvjpeg' would decode on the GPU, and the transforms behind it work on the host: leave "
+            "it out; for a pipeline on the GPU there is asyncio_loader.datasets.nvjpeg"
         )
     choices = (
         ("color_type", color_type, tuple(_FLAGS)),
