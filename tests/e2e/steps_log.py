@@ -68,7 +68,8 @@ class StepsLog(Hook):  # type: ignore[misc]
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         _, targets = data_batch
-        names = [target["ori_filename"] for target in targets]
+        # In 3.x there is only the path.
+        names = [target.get("ori_filename", target["filename"]) for target in targets]
         row = [runner.iter + 1, runner.epoch, batch_idx, names, runner.optim_wrapper.get_lr()["lr"][0]]
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(row)}\n")
