@@ -117,7 +117,7 @@ class DataContainer:
     def pin_memory(self) -> DataContainer:
         """One with the same notes whose tensors, also those in lists, are copied to page-locked memory.
 
-        `DataLoader(pin_memory=True)` and `Loader` call it. What is for the host alone stays as it is. torch keeps
+        `DataLoader(pin_memory=True)` calls it. What is for the host alone stays as it is. torch keeps
         page-locked memory, and uses it again as soon as the copies from it to a device are done.
         """
         data = self._data if self._cpu_only else _pin(self._data)
