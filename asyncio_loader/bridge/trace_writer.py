@@ -37,7 +37,7 @@ class TraceWriter:
         over = threading.Event()
         thread = threading.Thread(target=_write, args=(self._pages, over), name="asyncio-loader-trace", daemon=True)
         thread.start()
-        # Not of weakref: a worker process ends without the acts of atexit, but not without these.
+        # Not of weakref: a worker process ends without what atexit does, but not without these.
         self._end = Finalize(self, _end, args=(self._pages, over, thread), exitpriority=0)
 
     def flush(self) -> None:
@@ -85,10 +85,11 @@ class _Pages:
 def _write(pages: _Pages, over: threading.Event) -> None:
     while not over.wait(_PERIOD_S):
         pages.flush()
+    pages.flush()
 
 
 def _end(pages: _Pages, over: threading.Event, thread: threading.Thread) -> None:
     over.set()
+    # The collector may find the writer there.
     if thread is not threading.current_thread():
         thread.join()
-    pages.flush()

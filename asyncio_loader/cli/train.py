@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A",
         help="address to listen at, 0.0.0.0: all of this machine (default: %(default)s)",
     )
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="record when each object got where, for ui.perfetto.dev; of several ranks each has its own file",
+    )
     add_trust(parser)
 
 
@@ -74,4 +80,5 @@ def _load_and_train(arguments: argparse.Namespace, agreed: AbstractContextManage
         before_kill=arguments.before_kill,
         metrics_port=arguments.metrics_port,
         metrics_addr=arguments.metrics_addr,
+        trace=arguments.trace,
     )

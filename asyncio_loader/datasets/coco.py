@@ -25,6 +25,7 @@ from asyncio_loader.errors import ConfigError, ObjectNotFound
 from asyncio_loader.options import FetchOptions, OnError
 from asyncio_loader.order.ordering import Grouped, Ordering
 from asyncio_loader.records import Fetched, ObjectRef, Sample
+from asyncio_loader.trace import TraceFile
 from asyncio_loader.transforms.base import Compose, PipelineEntry
 from asyncio_loader.transforms.formatting import DataContainer
 from asyncio_loader.transforms.loading import LoadAnnotations, LoadImageFromFile
@@ -82,6 +83,7 @@ class CocoDataset(AsyncIterableDataset):
         max_failures: int | float = 0.01,
         quarantine: str | PathLike[str] | None = None,
         leave_out: str | None = None,
+        trace: str | PathLike[str] | TraceFile | None = None,
     ) -> None:
         """Read the annotation file and describe the dataset.
 
@@ -120,6 +122,7 @@ class CocoDataset(AsyncIterableDataset):
             leave_out: quarantine file of an earlier run, a path read as `classes` is: images that were wrong themselves
                 (see `quarantine.keys_to_leave_out`) are no part of the data set then. Not the file that this run
                 writes: every rank has to find the same in it.
+            trace: see `AsyncIterableDataset`.
 
         Raises:
             ConfigError: a wrong argument, or an annotation file that is none, or has none of the classes.
@@ -183,6 +186,7 @@ class CocoDataset(AsyncIterableDataset):
             on_error=on_error,
             max_failures=max_failures,
             quarantine=quarantine,
+            trace=trace,
         )
         if group_by_aspect and order is not None:
             raise ConfigError("group_by_aspect=True and order= both say what the order is: leave one out")

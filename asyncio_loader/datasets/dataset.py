@@ -26,6 +26,7 @@ from asyncio_loader.order.shard import Shard
 from asyncio_loader.records import Fetched
 from asyncio_loader.stats import Counters, LoaderStats, Verdict, judge
 from asyncio_loader.stores.base import ObjectStore
+from asyncio_loader.trace import TraceFile
 
 __all__ = ["AsyncIterableDataset"]
 
@@ -60,8 +61,9 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
         on_error: OnError = "raise",
         max_failures: int | float = 0.01,
         quarantine: str | PathLike[str] | None = None,
+        trace: str | PathLike[str] | TraceFile | None = None,
     ) -> None:
-        """Describe the dataset; nothing is opened, and no object is looked at.
+        """Describe the dataset; no object is looked at.
 
         Args:
             refs: what to fetch: ``len(refs)`` and ``refs[i]`` are all that is asked of it. URIs (``s3://bucket/key``,
@@ -100,6 +102,9 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
                 in it, and names a few.
             quarantine: a local file to which a line of JSON is appended for each sample that failed, under every
                 policy: see `datasets.quarantine`, also for how to read it. All processes of a machine may share it.
+            trace: a local file, which is begun anew here, for when each object got where, to be opened with
+                ui.perfetto.dev or chrome://tracing. All workers of a DataLoader write to it. Or a `TraceFile`, which
+                several datasets of a machine may share. None: none.
 
         Raises:
             ConfigError: an argument is wrong. Iterating raises `FetchError`, `TransformError` and `TooManyFailures` by
@@ -123,6 +128,7 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
         self.storage = storage
         self.on_error: OnError = on_error
         self.failure_rules = FailureRules(max_failures, check_quarantine(quarantine))
+        self.trace = TraceFile.of(trace)
         self._tally = SharedTally()
         self.counters = Counters()
         self._worker_counters: WorkerCounters | None = None
@@ -174,9 +180,13 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
             self._worker_counters = WorkerCounters()
         return self._worker_counters
 
-    def open_session(self) -> Session:
-        """What this process needs to fetch, for `read`: a thread and a store. Whoever opens it closes it."""
-        return Session(self.storage, self.options)
+    def open_session(self, trace: TraceFile | None = None) -> Session:
+        """What this process needs to fetch, for `read`: a thread and a store. Whoever opens it closes it.
+
+        Args:
+            trace: instead of the dataset's own. None: that one.
+        """
+        return Session(self.storage, self.options, trace=trace or self.trace, counters=self.counters)
 
     def read(
         self,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.errors import LoaderError
 from asyncio_loader.records import Buffer
 from asyncio_loader.stats import Counters
+from asyncio_loader.trace.events import bare_uri
 
 __all__ = ["Errands"]
 
@@ -30,17 +32,25 @@ class Errands:
             FetchError: it cannot be had.
             LoaderError: this was closed, before or meanwhile.
         """
-        return self._session.loop_thread.run(self._run(uri, is_second=False))
+        return self._ask(uri, is_second=False)
 
     def refetch(self, uri: str) -> tuple[Buffer, int]:
         """As `fetch`, and it counts as a refetch: what came first could not be decoded."""
-        return self._session.loop_thread.run(self._run(uri, is_second=True))
+        return self._ask(uri, is_second=True)
 
     def close(self) -> None:
         """Cancel what is under way, and refuse the rest. Does not wait for it. Idempotent, from any thread."""
         # Not a method of this object: a call on its way to the loop would keep the session, whose last owner would then
         # be the loop's own thread, which cannot wait for its end.
         self._session.loop_thread.call(self._running.cancel)
+
+    def _ask(self, uri: str, *, is_second: bool) -> tuple[Buffer, int]:
+        started_s = time.perf_counter()
+        try:
+            return self._session.loop_thread.run(self._run(uri, is_second=is_second))
+        finally:
+            if self._session.recorder is not None:
+                self._session.recorder.span("refetch" if is_second else "fetch", started_s, uri=bare_uri(uri))
 
     async def _run(self, uri: str, *, is_second: bool) -> tuple[Buffer, int]:
         task = asyncio.current_task()

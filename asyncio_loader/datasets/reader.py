@@ -17,6 +17,7 @@ from asyncio_loader.datasets.source import SampleSource
 from asyncio_loader.datasets.stream import Part, Progress, SampleStream
 from asyncio_loader.engine.agenda import Job
 from asyncio_loader.stats import Counters
+from asyncio_loader.trace import Recorder
 
 __all__ = ["EpochReader"]
 
@@ -83,6 +84,11 @@ class EpochReader:
             on_end=partial(self._reach_border, progress),
             on_close=partial(self._abandon, progress),
         )
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """What collects for the trace; None: there is none."""
+        return self._session.recorder
 
     def close(self) -> None:
         """End all, the session included. Idempotent."""

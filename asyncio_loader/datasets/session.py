@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from torch.utils.data import get_worker_info
 
 from asyncio_loader.bridge.loop_thread import LoopThread
+from asyncio_loader.bridge.trace_writer import TraceWriter
 from asyncio_loader.engine.fetch import fetch_object
 from asyncio_loader.options import FetchOptions, S3Options
 from asyncio_loader.records import Buffer
 from asyncio_loader.stats import Counters
 from asyncio_loader.stores.base import ObjectStore
 from asyncio_loader.stores.router import StoreRouter
+from asyncio_loader.trace import Recorder, TraceFile
 
 __all__ = ["Session", "count_local_ranks"]
 
@@ -41,9 +43,18 @@ class Session:
         options: those in effect in this process: `max_in_flight_per_node` is its share of that, divided by the ranks of
             this machine and the workers of the torch DataLoader that this process is one of, and `max_in_flight`, if
             it is a number, not more.
+        writer: of the trace; None: there is none.
     """
 
-    def __init__(self, storage: S3Options | ObjectStore, options: FetchOptions) -> None:
+    def __init__(
+        self,
+        storage: S3Options | ObjectStore,
+        options: FetchOptions,
+        *,
+        trace: TraceFile | None = None,
+        counters: Counters | None = None,
+    ) -> None:
+        """Args: trace: where it is recorded what becomes of each object. counters: whose figures it shows."""
         self.options = _share_of(options)
         self.loop_thread = LoopThread()
         connections = self.options.most_in_flight + _SPARE_CONNECTIONS
@@ -58,6 +69,12 @@ class Session:
         # Here rather than in the loop thread's own finalizer: a callback on its way to the loop may hold the last
         # reference to that one, and a loop cannot wait for itself.
         self._finalizer = weakref.finalize(self, self.loop_thread.close, self.store.aclose)
+        self.writer = None if trace is None else _open_writer(trace, counters or Counters())
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """What collects for the trace; None: there is none."""
+        return None if self.writer is None else self.writer.recorder
 
     def fetch(self, uri: str, counters: Counters | None = None) -> tuple[Buffer, int]:
         """One object now, outside of the window: its bytes and the number of GETs. Blocks; raises FetchError."""
@@ -66,12 +83,20 @@ class Session:
     def close(self) -> None:
         """Cancel what is under way, drop the connections, end the thread. Idempotent; upon collection, too."""
         self._finalizer()
+        if self.writer is not None:
+            self.writer.close()
 
     async def get(self, uri: str, counters: Counters) -> tuple[Buffer, int]:
         """`fetch`, on the loop. Cancelling it cancels the GET."""
         data, attempts = await fetch_object(self.store, uri, retry=self.options.retry, on_attempt=counters.count_get)
         counters.bytes_fetched += len(data)
         return data, attempts
+
+
+def _open_writer(trace: TraceFile, counters: Counters) -> TraceWriter:
+    worker = get_worker_info()
+    recorder = Recorder(label=trace.label, worker=None if worker is None else worker.id)
+    return TraceWriter(trace, recorder, counters)
 
 
 def count_local_ranks(environ: Mapping[str, str]) -> int:

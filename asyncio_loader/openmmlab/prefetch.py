@@ -20,6 +20,7 @@ from asyncio_loader.openmmlab.prefetched import offering
 from asyncio_loader.options import FetchOptions, OnError, S3Options
 from asyncio_loader.order.plan import EpochPlan
 from asyncio_loader.records import Fetched
+from asyncio_loader.trace import TraceFile
 
 __all__ = ["PrefetchDataset"]
 
@@ -153,10 +154,11 @@ class PrefetchDataset(AsyncIterableDataset):
         """Samples that this rank gets per epoch; for evaluation those of all ranks."""
         return len(self.refs) if self.is_for_evaluation else super().__len__()
 
-    def open_session(self) -> Session:
+    def open_session(self, trace: TraceFile | None = None) -> Session:
         """See `AsyncIterableDataset.open_session`; of this one's store, which leaves what is not on S3 alone."""
         assert isinstance(self.storage, S3Options)
-        return Session(S3Only(self.storage, self.options), self.options)
+        storage = S3Only(self.storage, self.options)
+        return Session(storage, self.options, trace=trace or self.trace, counters=self.counters)
 
     def _plan(self, batch_size: int, position: Position) -> EpochPlan:
         plan = super()._plan(batch_size, position)

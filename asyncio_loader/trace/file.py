@@ -40,7 +40,7 @@ class TraceFile:
 
     path: str
     max_bytes: int = 256 * MIB
-    """100,000 objects and more, at some 1.7 KB each (measured), and about what a browser opens in good time."""
+    """Some 100,000 objects, at 2.5 KB each (measured), and about what a browser opens in good time."""
     label: str = ""
 
     @classmethod

@@ -177,6 +177,8 @@ class ObjectRecord:
             if not stage.start_s:
                 break
             self._write(lines, events, stage, end_s)
+            if not stage.end_s:
+                break
         lines.append(events.end("object", "object", self._number, end_s))
         return lines
 

@@ -13,7 +13,18 @@ from asyncio_loader.training.sections import Section
 __all__ = ["DataloaderKeys", "data_set_arguments", "known_arguments", "read_dataloader"]
 
 # What the run decides, not the config.
-_OWN = ("self", "seed", "batch_size", "shuffle", "test_mode", "drop_last", "group_by_aspect", "order", "epochs")
+_OWN = (
+    "self",
+    "seed",
+    "batch_size",
+    "shuffle",
+    "test_mode",
+    "drop_last",
+    "group_by_aspect",
+    "order",
+    "epochs",
+    "trace",
+)
 
 # How 3.x says what 2.x calls so.
 _OF_2X = {

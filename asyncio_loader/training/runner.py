@@ -22,6 +22,7 @@ from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.order.shard import Shard
 from asyncio_loader.stats import LoaderStats
+from asyncio_loader.trace import TraceFile
 from asyncio_loader.training.checkpoints import CheckpointHook
 from asyncio_loader.training.datasets import (
     annotation_reader,
@@ -44,6 +45,7 @@ from asyncio_loader.training.parallel import BroadcastBuffers, RankRunner
 from asyncio_loader.training.places import Places, look_back, plan_places
 from asyncio_loader.training.preprocess import ImagePreprocessor, check_normalized_once
 from asyncio_loader.training.run_log import quiet_rank, relay_log
+from asyncio_loader.training.tracing import open_trace
 from asyncio_loader.training.translate import RunPlan, translate
 from asyncio_loader.training.weights import load_pretrained
 
@@ -101,6 +103,7 @@ def train(
     before_kill: Callable[[Callable[[], None]], None] | None = None,
     metrics_port: int | None = None,
     metrics_addr: str = "127.0.0.1",
+    trace: str | os.PathLike[str] | None = None,
 ) -> TrainingReport:
     """Train what a config describes, on a GPU if there is one, else on the CPU.
 
@@ -118,10 +121,12 @@ def train(
         metrics_port: where Prometheus finds the figures of the loaders "train" and "val" while the run lasts: see
             `asyncio_loader.metrics`. Each rank takes the port above it by its number on its machine. None: nowhere.
         metrics_addr: address of this machine to listen at.
+        trace: local file for when each object got where, for ui.perfetto.dev and chrome://tracing; see `open_trace`
+            for several ranks. None: there is none.
 
     Raises:
         ConfigError: something in the config is wrong; names the config file, the dotted path and the value. So do all
-            errors before the first step. Or the port for metrics is in use.
+            errors before the first step. Or the port for metrics is in use, or the trace cannot be written.
         LoaderError: data could not be had, or results not be written; see `asyncio_loader.errors`. A checkpoint whose
             upload failed lies in the work directory then, and logs stay there; the message says so.
 
@@ -136,7 +141,10 @@ def train(
     with joined_ranks() as ranks, relay_log(logging.INFO, ranks.rank) as relay, contextlib.ExitStack() as stack:
         # Before the data is read: whether the port is free is known at once.
         exporter = open_exporter(metrics_port, metrics_addr, ranks, stack)
+        trace_file = open_trace(trace, ranks)
         parts = _prepare(config, directory, resume, trusted, ranks, stack)
+        if trace_file is not None:
+            _record(trace_file, parts)
         if exporter is not None:
             _show(exporter, parts)
         runner = _build_runner(config, parts, hooks, console)
@@ -279,6 +287,12 @@ def _show(exporter: PrometheusExporter, parts: _Parts) -> None:
     exporter.add("train", parts.train_loader)
     if parts.val_loader is not None:
         exporter.add("val", parts.val_loader)
+
+
+def _record(trace: TraceFile, parts: _Parts) -> None:
+    parts.train_loader.trace = trace.labelled("train")
+    if parts.val_loader is not None:
+        parts.val_loader.trace = trace.labelled("val")
 
 
 def _keep_quarantine(parts: _Parts, runner: Runner) -> None:

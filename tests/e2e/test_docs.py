@@ -206,7 +206,7 @@ def test_the_reference_has_every_key_of_a_config() -> None:
     page = (DOCS / "reference" / "config.md").read_text(encoding="utf-8")
     of_a_dataset = set(inspect.signature(CocoDataset).parameters)
     # What the run decides, not the config: see `training.datasets`.
-    of_a_run = {"seed", "batch_size", "shuffle", "drop_last", "order", "epochs", "group_by_aspect"}
+    of_a_run = {"seed", "batch_size", "shuffle", "drop_last", "order", "epochs", "group_by_aspect", "trace"}
 
     missing = {key for key in TOP_LEVEL_KEYS | of_a_dataset - of_a_run if not re.search(rf"`(data\.)?{key}\b", page)}
     assert missing - {"data", "model"} == set()
