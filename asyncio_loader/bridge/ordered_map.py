@@ -11,6 +11,7 @@ from asyncio_loader.bridge.loop_thread import WAKE_S
 from asyncio_loader.bridge.native_threads import OpenCvShare, TorchShare
 from asyncio_loader.bridge.thread_end import wait_until_gone
 from asyncio_loader.stats import Counters
+from asyncio_loader.trace import Recorder
 
 __all__ = ["OrderedThreadMap"]
 
@@ -43,6 +44,7 @@ class OrderedThreadMap(Generic[T, R]):
         budget_bytes: int,
         budget_items: int,
         counters: Counters | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         """Start the threads.
 
@@ -53,9 +55,11 @@ class OrderedThreadMap(Generic[T, R]):
             budget_bytes: bound on the bytes of the results that wait.
             budget_items: bound on their number.
             counters: where it counts how long the function takes, and how long a thread waits for the consumer.
+            recorder: of a trace, for the latter. None: there is none.
         """
         self._counters = counters or Counters()
         self._counters.threads = threads
+        self._recorder = recorder
         self._take = take
         self._apply = apply
         self._budget_bytes = budget_bytes
@@ -155,6 +159,8 @@ class OrderedThreadMap(Generic[T, R]):
         while self._is_full() and not self._is_closed:
             self._changed.wait()
         self._counters.blocked_s += time.perf_counter() - started_s
+        if self._recorder is not None:
+            self._recorder.wait("waits for the consumer", started_s)
 
     def _is_full(self) -> bool:
         return self._waiting_bytes >= self._budget_bytes or len(self._done) >= self._budget_items

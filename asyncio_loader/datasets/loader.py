@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,7 +20,8 @@ from asyncio_loader.datasets.reader import EpochReader
 from asyncio_loader.datasets.stream import SampleStream
 from asyncio_loader.datasets.transfer import Transfer, check_device, open_transfer
 from asyncio_loader.errors import ConfigError, LoaderError
-from asyncio_loader.stats import LoaderStats, Verdict
+from asyncio_loader.stats import Counters, LoaderStats, Verdict
+from asyncio_loader.trace import Recorder, TraceFile
 
 __all__ = ["AHEAD", "Loader"]
 
@@ -43,6 +46,7 @@ class Loader:
     Attributes:
         dataset: the dataset.
         batch_size: samples per batch.
+        trace: where it is recorded what becomes of each object; read by the first `iter()`, and after `close`.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Loader:
         threads: int | None = None,
         pin_memory: bool = False,
         device: torch.device | str | None = None,
+        trace: str | PathLike[str] | TraceFile | None = None,
     ) -> None:
         """Describe the loader; nothing is opened before the first `iter()`.
 
@@ -69,6 +74,7 @@ class Loader:
                 of their own while the consumer works on the batch before. What the consumer starts on its current
                 stream comes after the copy. Tensors in dicts, lists, tuples and `DataContainer`s move, other objects
                 stay; the batch and one more take memory of the device. ``cpu`` copies nothing. None: no device.
+            trace: as that of `AsyncIterableDataset`, for what this loader does. None: the dataset's own, if it has one.
 
         Raises:
             ConfigError: an argument is of no use, or there is no such device.
@@ -87,6 +93,7 @@ class Loader:
         self._device = check_device(device)
         self._pin_memory = pin_memory
         self._transfer: Transfer[Any] | None = None
+        self.trace = TraceFile.of(trace)
         self._pid = os.getpid()
         self._reader: EpochReader | None = None
         self._stream: SampleStream | None = None
@@ -104,7 +111,8 @@ class Loader:
             self._stream = self._reader = self._batches = self._transfer = None
         is_first = self._reader is None
         if self._reader is None:
-            self._reader = EpochReader(self.dataset.open_session(), self.dataset.counters, threads=self._threads)
+            session = self.dataset.open_session(self.trace)
+            self._reader = EpochReader(session, self.dataset.counters, threads=self._threads)
             self._pid = os.getpid()
         begin, serial = self.dataset.next_position()
         goes_on = self.dataset.sets_epochs or not is_first
@@ -201,8 +209,20 @@ class Loader:
             batch_size=self.batch_size,
             drop_last=self.dataset.drop_last,
             ahead=0 if self._device is None else AHEAD,
-            note=self.dataset.counters.note_hand_over,
+            note=_noting(self.dataset.counters, None if self._reader is None else self._reader.recorder),
         )
+
+
+def _noting(counters: Counters, recorder: Recorder | None) -> Callable[[float], None]:
+    if recorder is None:
+        return counters.note_hand_over
+    to_trace = recorder
+
+    def note(seconds: float) -> None:
+        counters.note_hand_over(seconds)
+        to_trace.span("batch", time.perf_counter() - seconds)
+
+    return note
 
 
 @dataclass(slots=True)

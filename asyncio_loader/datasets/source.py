@@ -14,6 +14,7 @@ from asyncio_loader.datasets.errands import Errands
 from asyncio_loader.datasets.recipe import Made, Recipe
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.datasets.size import size_bytes
+from asyncio_loader.datasets.source_trace import SourceTrace
 from asyncio_loader.engine.agenda import Job
 from asyncio_loader.engine.prefetch import Delivery
 from asyncio_loader.engine.window import Credit
@@ -47,6 +48,7 @@ class SampleSource:
         self._recipe = recipe
         self._counters = counters
         self._credit: Credit | None = None
+        self._trace = trace = None if session.writer is None else SourceTrace(session.writer)
         self._feed = Feed(
             session.loop_thread,
             session.store,
@@ -54,12 +56,14 @@ class SampleSource:
             options=session.options,
             counters=counters,
             is_complete=is_complete,
+            recorder=None if trace is None else trace.recorder,
+            tracks=None if trace is None else trace.tracks,
         )
         self._errands = Errands(session, counters)
         self._pool = None
         if threads:
-            self._pool = _start_pool(self._feed, recipe, self._errands, session.options, threads, counters)
-        self._close = weakref.finalize(self, _shut, os.getpid(), self._feed, self._errands, self._pool)
+            self._pool = _start_pool(self._feed, recipe, self._errands, session.options, threads, counters, trace)
+        self._close = weakref.finalize(self, _shut, os.getpid(), self._feed, self._errands, self._pool, trace)
 
     def extend(self, jobs: Iterable[Job]) -> None:
         """Append jobs; they are fetched as soon as there is room, while the earlier ones are still consumed."""
@@ -74,6 +78,14 @@ class SampleSource:
 
         Without threads the bytes of a sample count as held until the next one is taken, or until `rest`.
         """
+        if self._trace is None:
+            return self._take()
+        try:
+            return self._take()
+        finally:
+            self._trace.deliver()
+
+    def _take(self) -> Made | Failed | None:
         if not self._close.alive:
             return None
         if self._pool is not None:
@@ -86,6 +98,8 @@ class SampleSource:
         self._credit = delivery.credit
         started_s = time.perf_counter()
         try:
+            if self._trace is not None:
+                return self._trace.make(self._recipe, delivery, self)
             return self._recipe.make(delivery.outcome, self)
         finally:
             self._counters.note_transform(time.perf_counter() - started_s)
@@ -119,6 +133,8 @@ class SampleSource:
             return take()
         finally:
             self._counters.note_wait(time.perf_counter() - started_s)
+            if self._trace is not None:
+                self._trace.waited(started_s)
 
     def _timed(self, wait: Callable[[], T]) -> T:
         started = time.perf_counter()
@@ -129,11 +145,17 @@ class SampleSource:
 
 
 def _start_pool(
-    feed: Feed, recipe: Recipe, errands: Errands, options: FetchOptions, threads: int, counters: Counters
+    feed: Feed,
+    recipe: Recipe,
+    errands: Errands,
+    options: FetchOptions,
+    threads: int,
+    counters: Counters,
+    trace: SourceTrace | None,
 ) -> OrderedThreadMap[Delivery, Made | Failed]:
     def apply(delivery: Delivery) -> tuple[Made | Failed, int]:
         try:
-            made = recipe.make(delivery.outcome, errands)
+            made = recipe.make(delivery.outcome, errands) if trace is None else trace.make(recipe, delivery, errands)
             # Types that `size_bytes` does not know weigh what was fetched.
             least = len(delivery.outcome.data) if isinstance(delivery.outcome, Fetched) else 0
             return made, max(least, size_bytes(made.value)) if isinstance(made, Made) else 0
@@ -147,10 +169,17 @@ def _start_pool(
         budget_bytes=options.decoded_bytes,
         budget_items=options.window_items,
         counters=counters,
+        recorder=None if trace is None else trace.recorder,
     )
 
 
-def _shut(pid: int, feed: Feed, errands: Errands, pool: OrderedThreadMap[Delivery, Made | Failed] | None) -> None:
+def _shut(
+    pid: int,
+    feed: Feed,
+    errands: Errands,
+    pool: OrderedThreadMap[Delivery, Made | Failed] | None,
+    trace: SourceTrace | None,
+) -> None:
     if os.getpid() != pid:
         return
     feed.close()
@@ -158,3 +187,5 @@ def _shut(pid: int, feed: Feed, errands: Errands, pool: OrderedThreadMap[Deliver
     errands.close()
     if pool is not None:
         pool.close()
+    if trace is not None:
+        trace.close()
