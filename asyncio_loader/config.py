@@ -32,19 +32,21 @@ __all__ = ["TOP_LEVEL_KEYS", "load_config", "parse_cfg_options", "ready_configs"
 TOP_LEVEL_KEYS = frozenset(
     {
         "auto_scale_lr",
-        "checkpoint_config",
         "custom_hooks",
         "custom_imports",
+        "load_from",
+        "log_level",
+        "model",
+        "work_dir",
+        # mmdet 2.x
+        "checkpoint_config",
         "data",
         "deterministic",
         "dist_params",
         "evaluation",
         "fp16",
-        "load_from",
         "log_config",
-        "log_level",
         "lr_config",
-        "model",
         "mp_start_method",
         "opencv_num_threads",
         "optimizer",
@@ -52,11 +54,29 @@ TOP_LEVEL_KEYS = frozenset(
         "resume_from",
         "runner",
         "seed",
-        "work_dir",
         "workflow",
+        # mmdet 3.x
+        "default_hooks",
+        "default_scope",
+        "env_cfg",
+        "log_processor",
+        "optim_wrapper",
+        "param_scheduler",
+        "randomness",
+        "resume",
+        "test_cfg",
+        "test_dataloader",
+        "test_evaluator",
+        "train_cfg",
+        "train_dataloader",
+        "val_cfg",
+        "val_dataloader",
+        "val_evaluator",
+        "visualizer",
     }
 )
-"""The keys of a detection config of mmdet 2.x that mean something to training; all others are a user's variables."""
+"""The keys of a detection config of mmdet 2.x or 3.x that mean something to training; all others are a user's
+variables."""
 
 _SUFFIXES = (".py", ".json", ".yaml", ".yml")
 

@@ -125,7 +125,8 @@ class Session:
             file.write(block.code)
         if "config" in title:
             config = load_config(self._directory / title)
-            if {"data", "model", "runner"} <= config.keys():
+            whole = ({"data", "model", "runner"}, {"train_dataloader", "model", "train_cfg"})
+            if any(keys <= config.keys() for keys in whole):
                 # Every key means something to `train`.
                 translate(config.to_dict())
         elif title.endswith(".py"):

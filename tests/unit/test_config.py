@@ -264,7 +264,7 @@ def test_an_unknown_base_says_what_is_near(tmp_path: Path) -> None:
     path = write(tmp_path, "config.py", "_base_ = 'shedule_1x'")
 
     assert refusal(path).startswith(f"config {tmp_path}/shedule_1x (a _base_ of {path}): no such file, and no ready")
-    assert "did you mean schedule_1x?" in refusal(path)
+    assert "did you mean schedule_1x, schedule_1x_mmdet3?" in refusal(path)
 
 
 def test_an_installation_without_ready_configs_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
