@@ -111,7 +111,14 @@ def load_config(path: str | os.PathLike[str], cfg_options: Mapping[str, object] 
     config = _read(path)
     if cfg_options:
         _merge_options(config, cfg_options, path)
-    _drop_delete_marks(config._cfg_dict)
+    try:
+        _drop_delete_marks(config._cfg_dict)
+    except ImportError as error:
+        # In mmengine's new style (`with read_base():`) a name is imported when its value is looked at.
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"config {path}: {reason}: say the type by its name, in quotes, and bases in _base_"
+        ) from error
     return config
 
 

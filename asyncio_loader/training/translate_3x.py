@@ -32,6 +32,7 @@ def translate_3x(top: Section) -> RunPlan:
     Raises:
         ConfigError: names the dotted path and the value.
     """
+    _refuse_foreign(top)
     train = read_dataloader(top, "train")
     by_epoch, length, interval, begin = read_train_cfg(top)
     val = _read_val(top)
@@ -67,6 +68,16 @@ def translate_3x(top: Section) -> RunPlan:
         benchmarks_cudnn=benchmarks_cudnn,
         randomness=_read_randomness(top),
     )
+
+
+def _refuse_foreign(top: Section) -> None:
+    """What would silently train something else."""
+    for key in ("sync_bn", "strategy", "runner_type"):
+        if top.has(key):
+            raise top.error(key, ": that is not there: leave it out")
+    model = top.take("model", None)
+    if top.has("data_preprocessor") and not (isinstance(model, Mapping) and model.get("data_preprocessor")):
+        raise top.error("data_preprocessor", ": say it in model.data_preprocessor, too")
 
 
 def _read_val(top: Section) -> DataloaderKeys | None:

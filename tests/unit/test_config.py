@@ -113,6 +113,15 @@ def test_missing_base_is_named_with_the_file_that_wants_it(tmp_path: Path) -> No
     assert refusal(path) == f"config {tmp_path}/none.py (a _base_ of {path}): no such file"
 
 
+def test_a_class_of_another_project_that_is_not_there_is_named(tmp_path: Path) -> None:
+    text = "from not_there.datasets import CocoDataset\ntrain_dataloader = dict(dataset=dict(type=CocoDataset))\n"
+    path = write(tmp_path, "config.py", text)
+
+    message = refusal(path)
+    assert message.startswith(f"config {path}: Failed to import not_there.datasets in {path}, line 1")
+    assert message.endswith("say the type by its name, in quotes, and bases in _base_")
+
+
 def test_a_file_that_is_its_own_base_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "config.py", "_base_ = 'config.py'")
 

@@ -119,6 +119,7 @@ def test_places_of_trusted_checkpoints_and_hooks() -> None:
 
 
 def test_variables_and_what_only_tests_pass() -> None:
+    plan(data_preprocessor={"mean": [1]}, model={"data_preprocessor": {"mean": [1]}})
     plan(my_thing={"lr": 3}, tta_model={"type": "DetTTAModel"}, tta_pipeline=[], test_evaluator={"type": "Mine"})
 
 
@@ -163,6 +164,12 @@ def test_variables_and_what_only_tests_pass() -> None:
         ({"randomness": {"sed": 3}}, "randomness.sed=3: there is no such key; did you mean 'seed'?"),
         ({"seed": 3}, "seed=3 is how mmdet 2.x says it: in 3.x say randomness=dict(seed=…)"),
         ({"deterministic": True}, "deterministic=True is how mmdet 2.x says it"),
+        ({"sync_bn": "torch"}, "sync_bn='torch': that is not there: leave it out"),
+        ({"runner_type": "FlexibleRunner"}, "runner_type='FlexibleRunner': that is not there"),
+        (
+            {"data_preprocessor": {"mean": [1]}},
+            "data_preprocessor={'mean': [1]}: say it in model.data_preprocessor, too",
+        ),
         ({"custom_hooks": [{"type": "EMAHok"}]}, "custom_hooks[0].type='EMAHok' must be one of"),
     ],
 )
