@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 __all__ = ["Credit", "SizeEstimate", "Window"]
 
 
-@dataclass(order=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Request:
     order: int
-    credit: Credit = field(compare=False)
-    extra_bytes: int = field(compare=False)
-    is_new: bool = field(compare=False)
-    granted: asyncio.Future[None] = field(compare=False)
+    credit: Credit
+    extra_bytes: int
+    is_new: bool
+    granted: asyncio.Future[None]
+
+    def __lt__(self, other: _Request) -> bool:
+        # That of a dataclass makes two tuples first; a heap asks several times per object.
+        return self.order < other.order
 
 
 class Window:

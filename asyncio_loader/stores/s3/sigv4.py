@@ -50,7 +50,8 @@ class _Frame(NamedTuple):
         host: the Host header.
         extra: see `Signer.get`.
         canonical_end: of the canonical request, what comes behind the path.
-        text_start: of the string to sign, what comes before the hash.
+        mac: of the string to sign, up to the hash, with the day's key. Copied for each GET: `hmac.digest` looks its
+            algorithm up each time, which takes longer than the rest of a signature.
         request_middle: of the request, what stands between path and signature.
     """
 
@@ -58,7 +59,7 @@ class _Frame(NamedTuple):
     host: str
     extra: Mapping[str, str] | None
     canonical_end: bytes
-    text_start: bytes
+    mac: hmac.HMAC
     request_middle: bytes
 
 
@@ -159,8 +160,9 @@ class Signer:
             frame = self._frame = self._make_frame(second, host, plain, extra)
         encoded = path.encode("ascii")
         digest = hashlib.sha256(b"GET\n%b%b" % (encoded, frame.canonical_end)).hexdigest()
-        signature = hmac.digest(self._day_key, frame.text_start + digest.encode("ascii"), "sha256").hex()
-        return b"GET %b%b%b\r\n\r\n" % (encoded, frame.request_middle, signature.encode("ascii"))
+        mac = frame.mac.copy()
+        mac.update(digest.encode("ascii"))
+        return b"GET %b%b%b\r\n\r\n" % (encoded, frame.request_middle, mac.hexdigest().encode("ascii"))
 
     def _make_frame(self, second: int, host: str, plain: Mapping[str, str], extra: Mapping[str, str] | None) -> _Frame:
         headers = self.sign("GET", host, "/", now_s=second, extra=extra)
@@ -175,7 +177,7 @@ class Signer:
             host,
             extra,
             canonical_end=f"\n\n{lines}\n{names}\n{EMPTY_SHA256}".encode("ascii"),
-            text_start=f"{_ALGORITHM}\n{self._stamp}\n{self._scope}\n".encode("ascii"),
+            mac=hmac.new(self._day_key, f"{_ALGORITHM}\n{self._stamp}\n{self._scope}\n".encode("ascii"), "sha256"),
             request_middle=request[len(b"GET /") : end],
         )
 
