@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncio_loader.errors import ConfigError
@@ -18,7 +18,7 @@ def unpack(sample: Sample) -> dict[str, Any]:
     """Image and target of one packed sample, in one dict.
 
     Args:
-        sample: `inputs` and `data_samples`, as `PackDetInputs` gives them.
+        sample: `inputs` and `data_samples`, as `PackDetInputs` gives them, or lists of one of each (`TestTimeAug`).
 
     Returns:
         `img` (c, h, w), as it is; of the objects `boxes` (n, 4) float32 xyxy, `labels` (n,) int64, the dialect's
@@ -27,11 +27,11 @@ def unpack(sample: Sample) -> dict[str, Any]:
         number of a box, as in 2.x; `filename`, the `img_path`.
 
     Raises:
-        ConfigError: the sample has no image, or was looked at several times (`TestTimeAug`).
+        ConfigError: the sample has no image, or was looked at several times.
     """
+    if isinstance(sample["data_samples"], list):
+        sample = {key: _only_look(looks) for key, looks in sample.items()}
     packed = sample["data_samples"]
-    if isinstance(packed, list):
-        raise ConfigError(f"a detector takes one look at each image, but TestTimeAug gives {len(packed)}: leave it out")
     if "inputs" not in sample:
         raise ConfigError("PackDetInputs found no image: the pipeline needs LoadImageFromFile")
     target = {"img": sample["inputs"], **_facts(packed.metainfo)}
@@ -40,6 +40,14 @@ def unpack(sample: Sample) -> dict[str, Any]:
     if "bboxes" in packed.ignored_instances:
         target["boxes_ignore"] = _converted("bboxes", packed.ignored_instances.get("bboxes"))
     return target
+
+
+def _only_look(looks: Sequence[Any]) -> Any:
+    if len(looks) != 1:
+        raise ConfigError(
+            f"a detector takes one look at each image, but TestTimeAug gives {len(looks)}: give it lists of one"
+        )
+    return looks[0]
 
 
 def _facts(metainfo: Mapping[str, Any]) -> dict[str, Any]:

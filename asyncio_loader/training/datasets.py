@@ -19,7 +19,9 @@ from asyncio_loader.training.dataloaders import data_set_arguments, known_argume
 from asyncio_loader.training.dialect import dialect_of
 from asyncio_loader.training.schedule import Schedule
 from asyncio_loader.training.sections import Section
+from asyncio_loader.transforms.base import Compose
 from asyncio_loader.transforms.three import as_client_args
+from asyncio_loader.transforms.tta import MultiScaleFlipAug, TestTimeAug
 
 __all__ = [
     "DetectionSet",
@@ -57,7 +59,7 @@ def build_dataset(config: Mapping[str, Any], split: str, *, seed: int, batch_siz
     read = _arguments_3x if dialect.is_3x else _arguments_2x
     arguments = read(Section(config), split, batch_size)
     with _named(dialect.data_set(split)):
-        return DetectionSet(
+        data_set = DetectionSet(
             **arguments,
             test_mode=not is_training,
             seed=seed,
@@ -65,6 +67,18 @@ def build_dataset(config: Mapping[str, Any], split: str, *, seed: int, batch_siz
             # A set that is only evaluated has one: always the same.
             epochs=None if is_training else 1,
         )
+        _check_looks(data_set.pipeline)
+    return data_set
+
+
+def _check_looks(pipeline: Compose) -> None:
+    """The first evaluation would find it out, which may be hours later."""
+    for transform in pipeline.transforms:
+        if isinstance(transform, MultiScaleFlipAug | TestTimeAug) and transform.look_count > 1:
+            raise ConfigError(
+                f"pipeline: {type(transform).__name__} takes {transform.look_count} looks at each image, and this "
+                "model one: give it one scale and one way to flip"
+            )
 
 
 def _arguments_2x(top: Section, split: str, batch_size: int) -> dict[str, Any]:

@@ -49,6 +49,11 @@ class MultiScaleFlipAug:
         self.flip = flip
         self.flip_directions = [flip_direction] if isinstance(flip_direction, str) else list(flip_direction)
 
+    @property
+    def look_count(self) -> int:
+        """Runs per sample."""
+        return len(list(self._runs()))
+
     def __call__(self, results: Sample) -> Sample | None:
         """The lists of all runs; None if a transform gives any of them up."""
         return _gather(self.transforms({**results, **chosen}) for chosen in self._runs())
@@ -89,6 +94,11 @@ class TestTimeAug:
             Compose(entries, place=f"transforms[{place}]").transforms for place, entries in enumerate(transforms)
         ]
         self.subroutines = [Compose(chosen) for chosen in itertools.product(*choices)]
+
+    @property
+    def look_count(self) -> int:
+        """Runs per sample."""
+        return len(self.subroutines)
 
     def __call__(self, results: Sample) -> Sample | None:
         """The lists of all runs; None if a transform gives any of them up."""

@@ -92,6 +92,14 @@ def test_several_looks_are_refused() -> None:
         collate_detection([{key: [value, value] for key, value in one.items()}])
 
 
+def test_the_only_look_is_taken() -> None:
+    one = packed()
+    target = unpack({key: [value] for key, value in one.items()})
+
+    assert target.keys() == unpack(one).keys()
+    assert torch.equal(target["img"], one["inputs"])
+
+
 def test_an_image_is_needed() -> None:
     with pytest.raises(ConfigError, match="the pipeline needs LoadImageFromFile"):
         collate_detection([packed(img=None)])

@@ -221,6 +221,20 @@ def test_what_is_wrong_with_a_data_set_of_3x_is_named_by_its_place(data_root: Pa
         check_classes(build_dataset(config_3x(data_root), "train", seed=0, batch_size=2), 80, place)
 
 
+def test_more_than_one_look_at_an_image_is_refused_before_the_first_step(data_root: Path) -> None:
+    flips = [{"type": "RandomFlip", "prob": prob} for prob in (0.0, 1.0)]
+    several = {"type": "TestTimeAug", "transforms": [flips, PIPELINE_3X[-1:]]}
+    one = {"type": "TestTimeAug", "transforms": [flips[:1], PIPELINE_3X[-1:]]}
+
+    said = refusal(config_3x(data_root, pipeline=[*PIPELINE_3X[:2], several]))
+    assert said.startswith(
+        "train_dataloader.dataset: pipeline: TestTimeAug takes 2 looks at each image, and this model"
+    )
+    dataset = build_dataset(config_3x(data_root, pipeline=[*PIPELINE_3X[:2], one]), "val", seed=0, batch_size=2)
+    with build_loader(dataset, 2, 1) as loader:
+        assert len(list(loader)) == 2
+
+
 def test_the_annotation_file_is_read_again_with_backend_args(data_root: Path) -> None:
     backend_args = {"backend": "aws", "path_mapping": {"cells/": f"file://{data_root}/"}}
     values = config_3x(Path("cells"), backend_args=backend_args)

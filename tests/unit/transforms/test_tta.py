@@ -112,6 +112,12 @@ def test_one_of_each_list_runs_and_the_last_list_is_gone_through_fastest() -> No
     assert outcome == {"key": [1] * 4, "way": ["ace", "ade", "bce", "bde"]}
 
 
+def test_looks_are_counted() -> None:
+    assert TestTimeAug([[mark("a"), mark("b")], [mark("c"), mark("d")], [mark("e")]]).look_count == 4
+    assert MultiScaleFlipAug([look], img_scale=[(4, 2), (8, 4)], flip=True).look_count == 4
+    assert MultiScaleFlipAug([look], img_scale=(4, 2)).look_count == 1
+
+
 def test_the_ways_do_not_disturb_each_other() -> None:
     before = {**sample(), "img_path": "a.jpg", "img_shape": (20, 40)}
     resize = [{"type": "Resize", "scale": scale, "keep_ratio": True} for scale in ((80, 80), (20, 20))]
