@@ -69,6 +69,7 @@ class OrderedThreadMap(Generic[T, R]):
         self._done: dict[int, tuple[R | None, BaseException | None, int]] = {}
         self._taken = 0
         self._next = 0
+        self._wanted = 1
         self._end: int | None = None
         self._waiting_bytes = 0
         self._is_closed = False
@@ -81,13 +82,21 @@ class OrderedThreadMap(Generic[T, R]):
             thread.start()
         self._torch.settle()
 
-    def get(self) -> R | None:
-        """The next result in order, or None at the end. Blocks; raises what `apply` or `take` raised in its place."""
+    def get(self, wanted: int = 1) -> R | None:
+        """The next result in order, or None at the end. Blocks; raises what `apply` or `take` raised in its place.
+
+        Args:
+            wanted: results that the consumer needs before it can do anything. Where it has to wait, it is woken when
+                about so many are there, or no further one is made before it takes some: waking it for each one takes
+                the GIL from the threads each time. There must be as many to come.
+        """
         with self._changed:
-            while self._next not in self._done:
-                if self._is_closed or self._next == self._end:
-                    return None
-                self._changed.wait(WAKE_S)
+            if self._next not in self._done:
+                self._wanted = wanted
+                while not self._is_worth_waking():
+                    if self._is_closed or self._next == self._end:
+                        return None
+                    self._changed.wait(WAKE_S)
             result, error, size = self._done.pop(self._next)
             self._next += 1
             self._waiting_bytes -= size
@@ -162,6 +171,12 @@ class OrderedThreadMap(Generic[T, R]):
         if self._recorder is not None:
             self._recorder.wait("waits for the consumer", started_s)
 
+    def _is_worth_waking(self) -> bool:
+        """Whether the next result is there, with as many as the consumer wants, or all that there will be."""
+        if self._next not in self._done:
+            return False
+        return len(self._done) >= self._wanted or self._end is not None or self._is_full()
+
     def _is_full(self) -> bool:
         return self._waiting_bytes >= self._budget_bytes or len(self._done) >= self._budget_items
 
@@ -181,7 +196,7 @@ class OrderedThreadMap(Generic[T, R]):
             self._counters.note_transform(took_s)
             self._waiting_bytes += size_bytes
             self._done[order] = result, error, size_bytes
-            if order == self._next:
+            if self._is_worth_waking():
                 self._changed.notify_all()
 
     def _stop_at(self, order: int) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from asyncio_loader.bridge.feed import Feed
@@ -73,23 +74,26 @@ class SampleSource:
         """No `extend` will follow."""
         self._feed.complete()
 
-    def take(self) -> Made | Failed | None:
+    def take(self, wanted: int = 1) -> Made | Failed | None:
         """The next sample, or why there is none; None after the last one of a complete source, and once closed.
 
         Without threads the bytes of a sample count as held until the next one is taken, or until `rest`.
+
+        Args:
+            wanted: see `OrderedThreadMap.get`.
         """
         if self._trace is None:
-            return self._take()
+            return self._take(wanted)
         try:
-            return self._take()
+            return self._take(wanted)
         finally:
             self._trace.deliver()
 
-    def _take(self) -> Made | Failed | None:
+    def _take(self, wanted: int) -> Made | Failed | None:
         if not self._close.alive:
             return None
         if self._pool is not None:
-            return self._timed_take(self._pool.get)
+            return self._timed_take(partial(self._pool.get, wanted))
         self.rest()
         delivery = self._timed_take(self._feed.take)
         if delivery is None:

@@ -68,6 +68,11 @@ class Progress:
         self._count = part.plan.count(part.shard)
 
     @property
+    def left(self) -> int:
+        """Samples of the part that the consumer has still to get."""
+        return self._count - self.passed
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing of the part is left."""
         return self.passed >= self._count
@@ -100,6 +105,8 @@ class SampleStream(Iterator[Any]):
 
     Attributes:
         progress: how far it is.
+        wanted: samples, from the next one on, without which the consumer cannot do anything: it is woken for all of
+            them at once. To be set before each one that is asked for.
     """
 
     def __init__(
@@ -123,6 +130,7 @@ class SampleStream(Iterator[Any]):
             on_close: called when it ends earlier; ends the source.
         """
         self.progress = progress
+        self.wanted = 1
         self._recipe = progress.part.recipe
         self._pid = os.getpid()
         self._source = source
@@ -192,7 +200,7 @@ class SampleStream(Iterator[Any]):
 
     def _next_made(self) -> Made | None:
         while self._is_open and not self.progress.is_over:
-            result = self._source.take()
+            result = self._source.take(min(self.wanted, self.progress.left))
             if result is None:
                 # It was closed.
                 self._is_open = False

@@ -21,6 +21,7 @@ CASES = {
     "tail": "how long a training loop waits where one GET in a hundred takes a second, with second GETs and without",
     "pressure": "what a server that throttles lets through, and what it refuses, while its limit changes",
     "verdict": "whether what the loader says limits it is what does, on set-ups that are known",
+    "stats": "images per second of a loader that counts, one that does not, and one that writes a trace",
     "get_cost": "CPU microseconds per GET, layer by layer, next to aioboto3",
     "verify": "CPU microseconds per GET that checksums take, kind by kind",
     "pipeline": "from JPEG bytes to the batch tensor, stage by stage and whole, next to OpenMMLab and torchvision",

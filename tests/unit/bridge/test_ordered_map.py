@@ -279,3 +279,67 @@ def test_after_close_it_is_ready_to_say_so() -> None:
 
     assert pool.is_ready
     assert pool.get() is None
+
+
+class CountedWaits(threading.Condition):
+    """Knows how often a thread has been woken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.woken = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As it is; counts."""
+        came = super().wait(timeout)
+        self.woken += came
+        return came
+
+
+def test_the_consumer_is_woken_once_for_all_that_it_wants() -> None:
+    source = Source()
+    source.items.get()
+    pool = OrderedThreadMap(source.take, lambda n: (n, 1), threads=1, budget_bytes=100, budget_items=100)
+    pool._changed = condition = CountedWaits()
+    taken: list[int | None] = []
+    consumer = threading.Thread(target=lambda: taken.extend(pool.get(4 - n) for n in range(4)))
+    consumer.start()
+    for n in range(4):
+        source.items.put(n)
+    consumer.join(10)
+
+    assert taken == [0, 1, 2, 3]
+    assert condition.woken <= 1
+    source.items.put(None)
+    pool.close()
+
+
+@pytest.mark.parametrize(("budget_bytes", "budget_items"), [(3, 100), (100, 3)])
+def test_wanting_more_than_the_budget_holds_waits_for_a_full_one(budget_bytes: int, budget_items: int) -> None:
+    pool = OrderedThreadMap(
+        Source(*range(20)).take, lambda n: (n, 1), threads=2, budget_bytes=budget_bytes, budget_items=budget_items
+    )
+
+    assert [pool.get(20 - n) for n in range(20)] == list(range(20))
+    pool.close()
+
+
+def test_wanting_more_than_there_is_ends_with_the_items() -> None:
+    pool = OrderedThreadMap(Source(1, 2, 3).take, lambda n: (n, 1), threads=2, budget_bytes=100, budget_items=100)
+
+    assert [pool.get(8) for _ in range(4)] == [1, 2, 3, None]
+    pool.close()
+
+
+def test_an_error_in_the_midst_of_what_is_wanted_comes_in_its_place() -> None:
+    def apply(n: int) -> tuple[int, int]:
+        if n == 1:
+            raise ValueError("one")
+        return n, 1
+
+    pool = OrderedThreadMap(Source(0, 1, 2).take, apply, threads=2, budget_bytes=100, budget_items=100)
+
+    assert pool.get(3) == 0
+    with pytest.raises(ValueError, match="one"):
+        pool.get(2)
+    assert pool.get(1) == 2
+    pool.close()

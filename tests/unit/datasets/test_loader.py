@@ -45,6 +45,20 @@ def test_batches_come_in_order_from_any_number_of_threads(threads: int) -> None:
         assert list(loader) == [list(range(n, min(n + 6, 20))) for n in range(0, 20, 6)]
 
 
+@pytest.mark.parametrize("batch_size", [3, 16, 64])
+@pytest.mark.parametrize("budget", [{}, {"decoded_bytes": 1}, {"window_items": 2}])
+def test_an_epoch_smaller_than_a_batch_is_not_waited_for_beyond_its_end(
+    batch_size: int, budget: dict[str, int]
+) -> None:
+    """A consumer is woken for a whole batch at once: of this epoch, whatever is fetched ahead of the next one."""
+    short = dataset(epochs=3, options=FetchOptions(**budget))
+    with Loader(short, batch_size, threads=2) as loader:
+        for epoch in range(3):
+            loader.set_epoch(epoch)
+            batches = list(loader)
+            assert [sample for batch in batches for sample in batch] == list(range(20))
+
+
 def test_it_has_the_order_of_the_dataset() -> None:
     shuffled = dataset(shuffle=True, seed=9, batch_size=4)
     with Loader(shuffled, 4) as loader:

@@ -95,7 +95,7 @@ class ScriptedSource:
         self.results = deque(results)
         self.fetched: list[str] = []
 
-    def take(self) -> Made | Failed | None:
+    def take(self, wanted: int = 1) -> Made | Failed | None:
         result = self.results.popleft()
         if isinstance(result, BaseException):
             raise result
