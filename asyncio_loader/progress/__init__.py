@@ -1,0 +1,26 @@
+"""What a loader, an upload or a download does, shown while it runs: on a terminal a live line, elsewhere plain ones."""
+
+from __future__ import annotations
+
+from asyncio_loader.progress.board import Board, Shown, process_board
+from asyncio_loader.progress.figures import Reading, RecentFigures
+from asyncio_loader.progress.iteration import IterationLine, check_progress
+from asyncio_loader.progress.modes import Mode, can_be_live, choose_mode
+from asyncio_loader.progress.streams import following
+from asyncio_loader.progress.transfer import TransferLine, transferring
+
+__all__ = [
+    "Board",
+    "IterationLine",
+    "Mode",
+    "Reading",
+    "RecentFigures",
+    "Shown",
+    "TransferLine",
+    "can_be_live",
+    "check_progress",
+    "choose_mode",
+    "following",
+    "process_board",
+    "transferring",
+]
