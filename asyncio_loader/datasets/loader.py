@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self
@@ -15,11 +17,13 @@ import torch
 from asyncio_loader.cores import count_cores
 from asyncio_loader.datasets.batches import Batches
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
+from asyncio_loader.datasets.distributed import is_first_rank
 from asyncio_loader.datasets.position import Position
 from asyncio_loader.datasets.reader import EpochReader
 from asyncio_loader.datasets.stream import SampleStream
 from asyncio_loader.datasets.transfer import Transfer, check_device, open_transfer
 from asyncio_loader.errors import ConfigError, LoaderError
+from asyncio_loader.progress import IterationLine, Shown, check_progress, process_board
 from asyncio_loader.stats import Counters, LoaderStats, Verdict
 from asyncio_loader.trace import Recorder, TraceFile
 
@@ -59,6 +63,7 @@ class Loader:
         pin_memory: bool = False,
         device: torch.device | str | None = None,
         trace: str | PathLike[str] | TraceFile | None = None,
+        progress: bool | str = False,
     ) -> None:
         """Describe the loader; nothing is opened before the first `iter()`.
 
@@ -74,6 +79,10 @@ class Loader:
                 of their own while the consumer works on the batch before. What the consumer starts on its current
                 stream comes after the copy. Tensors in dicts, lists, tuples and `DataContainer`s move, other objects
                 stay; the batch and one more take memory of the device. ``cpu`` copies nothing. None: no device.
+            progress: show on standard error how an epoch goes, on the first rank alone: on a terminal a line or two
+                that move, elsewhere a line every ten seconds and one at the end, and nothing where CI is set;
+                ``ASYNCIO_LOADER_PROGRESS`` (``live``, ``plain``, ``off``) says it otherwise. A text is shown as its
+                name.
             trace: as that of `AsyncIterableDataset`, for what this loader does. None: the dataset's own, if it has one.
 
         Raises:
@@ -92,6 +101,8 @@ class Loader:
         self._threads = threads or count_cores()
         self._device = check_device(device)
         self._pin_memory = pin_memory
+        self._line_name = check_progress(progress)
+        self._shown: Shown | None = None
         self._transfer: Transfer[Any] | None = None
         self.trace = TraceFile.of(trace)
         self._pid = os.getpid()
@@ -119,6 +130,7 @@ class Loader:
         self._stream = self.dataset.read(self._reader, self.batch_size, may_look_ahead=goes_on)
         if self._batches is not None:
             self._batches.close()
+        self._end_line()
         self._batches = self._begin(self._stream)
         self._progress = _Progress(begin, serial)
         return self._hand_out(self._batches, self._stream, self._progress)
@@ -162,6 +174,7 @@ class Loader:
         """End the iteration, all GETs, threads and connections. Idempotent; iterating again opens new ones."""
         stream, reader, batches = self._stream, self._reader, self._batches
         self._stream = self._reader = self._batches = None
+        self._end_line()
         if batches is not None:
             batches.close()
         if stream is not None:
@@ -185,14 +198,40 @@ class Loader:
             "_batches": None,
             "_transfer": None,
             "_progress": None,
+            "_shown": None,
         }
 
     def _hand_out(self, batches: Batches, stream: SampleStream, progress: _Progress) -> Iterator[Any]:
-        while stream is self._stream and batches.prepare():
-            yield self._finish(batches, progress)
+        line = self._line(stream, progress.position.epoch)
+        prepare = batches.prepare if line is None else partial(line.waiting, batches.prepare)
+        with self._show(line):
+            while stream is self._stream and prepare():
+                yield self._finish(batches, progress)
         if stream is not self._stream:
             raise LoaderError("this iteration was ended by close() or by a newer iter() of the same Loader")
         progress.advance(stream.consumed)
+
+    def _line(self, stream: SampleStream, epoch: int) -> IterationLine | None:
+        if self._line_name is None or not is_first_rank():
+            return None
+        return IterationLine(
+            self._line_name,
+            epoch,
+            stats=self.dataset.counters.snapshot,
+            left=lambda: stream.progress.left,
+            total=self.dataset.plan(self.batch_size).samples_per_rank,
+        )
+
+    def _show(self, line: IterationLine | None) -> AbstractContextManager[object]:
+        if line is None:
+            return nullcontext()
+        self._shown = process_board().show(line)
+        return self._shown
+
+    def _end_line(self) -> None:
+        shown, self._shown = self._shown, None
+        if shown is not None:
+            shown.close()
 
     def _finish(self, batches: Batches, progress: _Progress) -> Any:
         batch = batches.hand_out()
