@@ -24,6 +24,7 @@ from asyncio_loader.stores.s3.clock import ServerClock
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.echoes import cause_of
 from asyncio_loader.stores.s3.faults import Refusal, error_of
+from asyncio_loader.stores.s3.proxy_errors import turned_away
 from asyncio_loader.stores.s3.site import Site
 
 __all__ = ["Admin"]
@@ -257,6 +258,9 @@ def _error_of_botocore(uri: str, error: botocore.exceptions.BotoCoreError, endpo
                 " file in S3Options.ca_bundle or AWS_CA_BUNDLE",
                 key=uri,
             )
+        case botocore.exceptions.ProxyConnectionError():
+            away = turned_away(endpoint, error.kwargs.get("error"))
+            return away.kind(f"{uri}: {away.what}", key=uri)
         case botocore.exceptions.EndpointConnectionError():
             return ConnectionLost(f"{uri}: cannot reach {endpoint}; look at S3Options.endpoint_url", key=uri)
         case botocore.exceptions.ConnectionError() | botocore.exceptions.HTTPClientError():

@@ -21,6 +21,7 @@ from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.s3.echoes import cause_of
 from asyncio_loader.stores.s3.http1 import check_headers
+from asyncio_loader.stores.s3.proxy_errors import turned_away
 from asyncio_loader.stores.s3.transport import (
     DNS_TTL_S,
     KEEP_ALIVE_S,
@@ -157,6 +158,7 @@ class AiohttpTransport:
         self, endpoint: str, tls: ssl.SSLContext | None, *, timeouts: RetryPolicy, proxy: str | None = None
     ) -> None:
         self._endpoint = endpoint
+        self._way = endpoint if proxy is None else f"{endpoint} through the proxy"
         self._timeouts = timeouts
         self._proxy = proxy
         self._session = _open_session(tls)
@@ -186,7 +188,7 @@ class AiohttpTransport:
             # Ours are OSErrors, too, some of them.
             if isinstance(error, LoaderError):
                 raise
-            raise _error_of(error, self._endpoint, clock) from cause_of(error)
+            raise _error_of(error, self._endpoint, self._way, clock) from cause_of(error)
         finally:
             self._clocks.discard(clock)
             if not is_answered or (data is not None and not data.is_sent):
@@ -304,14 +306,14 @@ def _open_session(tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
     return session
 
 
-def _error_of(error: BaseException, endpoint: str, clock: PhaseClock) -> TransportError:
+def _error_of(error: BaseException, endpoint: str, way: str, clock: PhaseClock) -> TransportError:
     """What one of `_ERRORS` means. No message of it repeats a header."""
     kind: type[FetchError] = ConnectionLost
     match error:
         case _ if clock.is_cut:
             return closed()
         case TimeoutError():
-            return clock.error(endpoint)
+            return clock.error(way)
         case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
             return untrusted(endpoint, _reason(error))
         case aiohttp.ClientConnectorDNSError():
@@ -319,7 +321,7 @@ def _error_of(error: BaseException, endpoint: str, clock: PhaseClock) -> Transpo
         case aiohttp.ClientSSLError() | ssl.SSLError():
             what = f"TLS with {endpoint} failed ({_reason(error)})"
         case aiohttp.ClientHttpProxyError() | aiohttp.ClientProxyConnectionError():
-            what = f"the proxy does not lead to {endpoint} ({_reason(error)}); look at HTTPS_PROXY and NO_PROXY"
+            return turned_away(endpoint, error)
         case aiohttp.ClientConnectorError():
             what = unreachable(endpoint, _reason(error))
         case aiohttp.ClientPayloadError():

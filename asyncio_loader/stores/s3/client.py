@@ -24,7 +24,7 @@ from asyncio_loader.stores.s3.basis import MOST_SIGNATURES, Basis, is_mended
 from asyncio_loader.stores.s3.clock import ServerClock
 from asyncio_loader.stores.s3.credentials import Credentials
 from asyncio_loader.stores.s3.faults import Refusal, parse_date
-from asyncio_loader.stores.s3.redaction import keep_out_of_logs
+from asyncio_loader.stores.s3.redaction import keep_out_of_logs, keep_proxy_out_of_logs
 from asyncio_loader.stores.s3.site import Site
 
 __all__ = ["make_client"]
@@ -49,6 +49,8 @@ def make_client(
         profile_name: see `S3Options`.
         timeouts: of connections; `max_attempts` is botocore's number of tries.
     """
+    if site.proxy is not None:
+        keep_proxy_out_of_logs(site.proxy)
     session = AioSession(profile=profile_name)
     session.register_component("credential_provider", _Provider(credentials, clock))
     if credentials is not None:

@@ -271,6 +271,7 @@ _BY_STATUS: dict[int, tuple[type[FetchError], str, str]] = {
     401: _NO_PERMISSION,
     403: _NO_PERMISSION,
     404: (ObjectNotFound, "no such object or bucket", ""),
+    407: (AccessDenied, "the proxy wants other credentials", "look at user and password in HTTP_PROXY"),
     408: _SLOW_REQUEST,
     412: _CHANGED,
     429: _THROTTLED,
