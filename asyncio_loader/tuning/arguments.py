@@ -79,6 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where JSON and plot go (default: %(default)s)",
     )
+    what.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="record when each object got where, for ui.perfetto.dev; that takes time, which is in the figures",
+    )
     add_storage(parser)
     simulator = parser.add_argument_group("the simulator, when there is no URI")
     simulator.add_argument(

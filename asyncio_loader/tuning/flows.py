@@ -83,6 +83,7 @@ def _dataset(task: Task, store: TimedStore, options: FetchOptions) -> AsyncItera
         epochs=1,
         options=options,
         storage=store,
+        trace=task.trace,
     )
 
 

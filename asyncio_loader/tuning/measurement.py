@@ -10,6 +10,7 @@ from typing import Any
 
 from asyncio_loader.options import FetchOptions, RetryPolicy, S3Options
 from asyncio_loader.records import ObjectRef
+from asyncio_loader.trace import TraceFile
 
 __all__ = ["Measurement", "Task", "options_for", "percentile"]
 
@@ -31,6 +32,7 @@ class Task:
         threads: that decode in one process; 0 without `decode` and with `workers`.
         workers: of a torch DataLoader; 0: everything in one process.
         seed: of the order.
+        trace: where it is recorded what becomes of each object; None: nowhere.
     """
 
     objects: Sequence[tuple[str, int | None]]
@@ -41,6 +43,7 @@ class Task:
     threads: int = 0
     workers: int = 0
     seed: int = 0
+    trace: TraceFile | None = None
 
     @property
     def refs(self) -> list[ObjectRef]:
@@ -51,7 +54,8 @@ class Task:
         """The same with another concurrency per process."""
         sizes = [size for _, size in self.objects if size is not None]
         mean_bytes = sum(sizes) / len(sizes) if sizes else 0.0
-        return replace(self, options=options_for(concurrency, max(1, self.workers), mean_bytes))
+        trace = self.trace and self.trace.labelled(f"{concurrency} in flight")
+        return replace(self, options=options_for(concurrency, max(1, self.workers), mean_bytes), trace=trace)
 
     def dump(self) -> str:
         """As text for `load`."""
@@ -65,7 +69,14 @@ class Task:
         retry = RetryPolicy(**options.pop("retry"))
         objects = [(uri, size_bytes) for uri, size_bytes in fields.pop("objects")]
         storage = S3Options(**fields.pop("storage"))
-        return cls(objects=objects, storage=storage, options=FetchOptions(**options, retry=retry), **fields)
+        trace = fields.pop("trace")
+        return cls(
+            objects=objects,
+            storage=storage,
+            options=FetchOptions(**options, retry=retry),
+            trace=trace and TraceFile(**trace),
+            **fields,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from asyncio_loader.errors import LoaderError
 from asyncio_loader.options import FetchOptions, S3Options
 from asyncio_loader.testing.environment import environment
 from asyncio_loader.testing.simulator import S3Simulator
+from asyncio_loader.trace import TraceFile
 from asyncio_loader.tuning.advice import advise, knee_of
 from asyncio_loader.tuning.arguments import check_arguments
 from asyncio_loader.tuning.listing import choose_objects, list_objects
@@ -170,4 +171,5 @@ def _task(arguments: argparse.Namespace, objects: list[tuple[str, int | None]], 
         threads=threads,
         workers=workers,
         seed=arguments.seed,
+        trace=TraceFile.of(arguments.trace),
     )

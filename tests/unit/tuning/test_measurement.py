@@ -7,6 +7,7 @@ import pytest
 
 from asyncio_loader.options import FetchOptions, RetryPolicy
 from asyncio_loader.records import ObjectRef
+from asyncio_loader.trace import TraceFile
 from asyncio_loader.tuning.measurement import Measurement, Task, options_for, percentile
 
 MIB = 1024 * 1024
@@ -14,8 +15,17 @@ MIB = 1024 * 1024
 
 def test_a_task_crosses_as_text(task: Task) -> None:
     task = dataclasses.replace(task, options=FetchOptions(max_in_flight=7, retry=RetryPolicy(max_attempts=2)))
+    traced = dataclasses.replace(task, trace=TraceFile("/tmp/trace.json", max_bytes=MIB, label="x"))
 
     assert Task.load(task.dump()) == task
+    assert Task.load(traced.dump()) == traced
+
+
+def test_each_setting_has_a_name_in_the_trace(task: Task) -> None:
+    traced = dataclasses.replace(task, trace=TraceFile("/tmp/trace.json"))
+
+    assert traced.with_concurrency(64).trace == TraceFile("/tmp/trace.json", label="64 in flight")
+    assert task.with_concurrency(64).trace is None
 
 
 def test_the_loader_is_told_the_sizes_of_the_listing(task: Task) -> None:
