@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from asyncio_loader.testing import synthetic_jpegs
+from bench.peers.images import decode_to_tensor as decode
 
 __all__ = [
+    "DISTINCT",
     "MEAN_BYTES",
     "DetectionData",
     "decode",
@@ -25,15 +27,9 @@ __all__ = [
 
 MEAN_BYTES = 115_000
 # So many differ; the rest are the same again, which no loader notices.
-_DISTINCT = 32
+DISTINCT = 32
 
 _ROOT = Path(__file__).resolve().parent.parent
-
-
-def jpeg_objects(images: int) -> Iterator[tuple[str, bytes]]:
-    """Keys and bodies."""
-    jpegs = synthetic_jpegs(images, mean_bytes=MEAN_BYTES, distinct=_DISTINCT)
-    return ((key_of(number), jpeg) for number, jpeg in enumerate(jpegs))
 
 
 def key_of(number: int) -> str:
@@ -41,17 +37,15 @@ def key_of(number: int) -> str:
     return f"train2017/{number:012d}.jpg"
 
 
+def jpeg_objects(images: int, key: Callable[[int], str] = key_of) -> Iterator[tuple[str, bytes]]:
+    """Keys and bodies; of the latter `DISTINCT` differ, and come again in order."""
+    jpegs = synthetic_jpegs(images, mean_bytes=MEAN_BYTES, distinct=DISTINCT)
+    return ((key(number), jpeg) for number, jpeg in enumerate(jpegs))
+
+
 def decode_fetched(fetched: Any) -> Any:
-    """As `decode`, for a dataset of ours."""
+    """A uint8 RGB tensor (H, W, 3), for a dataset of ours."""
     return decode(fetched.data)
-
-
-def decode(data: Any) -> Any:
-    """A uint8 RGB tensor (H, W, 3), which crosses from worker to parent in shared memory."""
-    import simplejpeg
-    import torch
-
-    return torch.from_numpy(simplejpeg.decode_jpeg(data, colorspace="RGB"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

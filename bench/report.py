@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from asyncio_loader.cores import count_cores
 
-__all__ = ["Report", "format_table", "write_report"]
+__all__ = ["Report", "format_table", "median_share", "spread", "write_report"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,6 +57,16 @@ def format_table(report: Report) -> str:
     rule = "  ".join("-" * width for width in widths)
     table = "\n".join([f"{report.case}: {report.title}", "", join(lines[0]), rule, *map(join, lines[1:])])
     return "\n\n".join([table, *map(format_table, report.parts)])
+
+
+def spread(values: Sequence[float]) -> tuple[str, str, str]:
+    """Cells: the median, the least and the most of the runs."""
+    return f"{median(values):.0f}", f"{min(values):.0f}", f"{max(values):.0f}"
+
+
+def median_share(values: Sequence[float], of: Sequence[float]) -> float:
+    """The median of what each run is of the one beside it; they took turns, so both met the same machine."""
+    return median(value / base for value, base in zip(values, of, strict=True))
 
 
 def write_report(report: Report, directory: Path) -> Path:

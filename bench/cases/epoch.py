@@ -1,6 +1,6 @@
 """An epoch over a store with the latency of S3: how near to RAM, how far from what people do today.
 
-Three contenders make RGB arrays of the same JPEGs with the same decoder:
+Three contenders make RGB tensors of the same JPEGs with the same decoder:
 
 * ``RAM``: the bytes lie in memory, two threads decode. Nothing can be faster; it is the 1.00.
 * ``Loader``: one process, `asyncio_loader.Loader` with two threads, over the simulator.
@@ -15,22 +15,20 @@ it, and over fewer images, since its speed does not depend on their number.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
-from asyncio_loader.testing import S3Simulator, synthetic_jpegs
+from asyncio_loader.testing import S3Simulator
 from bench.cases import Settings
+from bench.images import MEAN_BYTES, decode, decode_fetched, jpeg_objects, key_of
 from bench.measure import call_in_fresh_process
-from bench.report import Report
+from bench.report import Report, median_share, spread
 
 IMAGES = 1000
 PEER_IMAGES = 240
 BATCH = 16
 THREADS = 2
-MEAN_BYTES = 115_000
-DISTINCT = 32
 MEDIAN_S, P99_S = 0.030, 0.150
 
 
@@ -38,7 +36,7 @@ def run(settings: Settings) -> Report:
     """Measure all three."""
     images, peer_images = settings.count(IMAGES), settings.count(PEER_IMAGES)
     runs: dict[str, list[dict[str, float]]] = {"RAM": [], "Loader": [], "boto3": []}
-    with S3Simulator(_objects(images), median_s=MEDIAN_S, p99_s=P99_S) as simulator:
+    with S3Simulator(jpeg_objects(images), median_s=MEDIAN_S, p99_s=P99_S) as simulator:
         for _ in range(settings.repeats):
             place: dict[str, Any] = {"endpoint_url": simulator.endpoint_url, "environ": simulator.environ}
             runs["RAM"].append(call_in_fresh_process(f"{__name__}:decode_from_ram", images=images))
@@ -56,7 +54,7 @@ def run(settings: Settings) -> Report:
 
 def decode_from_ram(images: int) -> dict[str, float]:
     """Decode the bytes of every image, in threads."""
-    bodies = [body for _, body in _objects(images)]
+    bodies = [body for _, body in jpeg_objects(images)]
     rates = []
     with ThreadPoolExecutor(THREADS) as pool:
         for _ in range(2):
@@ -72,8 +70,8 @@ def load_with_loader(images: int, endpoint_url: str) -> dict[str, float]:
     from asyncio_loader import AsyncIterableDataset, Loader, S3Options
 
     dataset = AsyncIterableDataset(
-        [f"s3://bucket/{_key(number)}" for number in range(images)],
-        transform=_decode_fetched,
+        [f"s3://bucket/{key_of(number)}" for number in range(images)],
+        transform=decode_fetched,
         shuffle=True,
         seed=1,
         storage=S3Options(endpoint_url=endpoint_url, region_name="us-east-1"),
@@ -91,10 +89,10 @@ def load_with_loader(images: int, endpoint_url: str) -> dict[str, float]:
 
 def load_with_boto3(images: int, endpoint_url: str) -> dict[str, float]:
     """One epoch with the DataLoader that one finds in most repositories."""
-    from torch.utils.data import DataLoader
+    from bench.peers.boto import open_loader
 
-    dataset: Any = _Boto3Dataset(endpoint_url, [_key(number) for number in range(images)])
-    loader: DataLoader[Any] = DataLoader(dataset, BATCH, shuffle=True, num_workers=THREADS, collate_fn=list)
+    keys = [key_of(number) for number in range(images)]
+    loader = open_loader(endpoint_url, keys, batch=BATCH, workers=THREADS)
     started_s = time.perf_counter()
     ends_s = []
     for batch in loader:
@@ -106,57 +104,16 @@ def load_with_boto3(images: int, endpoint_url: str) -> dict[str, float]:
     }
 
 
-class _Boto3Dataset:
-    """Map-style; the client is made in the worker, at the first item."""
-
-    def __init__(self, endpoint_url: str, keys: list[str]) -> None:
-        self._endpoint_url = endpoint_url
-        self._keys = keys
-        self._client: Any = None
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __getitem__(self, index: int) -> Any:
-        if self._client is None:
-            import boto3
-
-            self._client = boto3.session.Session().client("s3", endpoint_url=self._endpoint_url)
-        return _decode(self._client.get_object(Bucket="bucket", Key=self._keys[index])["Body"].read())
-
-
-def _objects(images: int) -> Iterator[tuple[str, bytes]]:
-    jpegs = synthetic_jpegs(images, mean_bytes=MEAN_BYTES, distinct=DISTINCT)
-    return ((_key(number), jpeg) for number, jpeg in enumerate(jpegs))
-
-
-def _key(number: int) -> str:
-    return f"train2017/{number:012d}.jpg"
-
-
-def _decode(data: Any) -> Any:
-    import simplejpeg
-
-    return simplejpeg.decode_jpeg(data, colorspace="RGB")
-
-
 def _decode_all(bodies: list[bytes]) -> None:
     for body in bodies:
-        _decode(body)
+        decode(body)
 
 
-def _decode_fetched(fetched: Any) -> Any:
-    return _decode(fetched.data)
-
-
-def _row(name: str, results: list[dict[str, float]], reference: list[dict[str, float]]) -> tuple[str, ...]:
+def _row(name: str, results: list[dict[str, float]], ram: list[dict[str, float]]) -> tuple[str, ...]:
     rates = [result["rate"] for result in results]
-    share = median(result["rate"] / base["rate"] for result, base in zip(results, reference, strict=True))
     return (
         name,
-        f"{median(rates):.0f}",
-        f"{min(rates):.0f}",
-        f"{max(rates):.0f}",
-        f"{share:.2f}",
+        *spread(rates),
+        f"{median_share(rates, [result['rate'] for result in ram]):.2f}",
         f"{median(result['first_rate'] for result in results):.0f}",
     )

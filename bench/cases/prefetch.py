@@ -15,15 +15,16 @@ makes its own. ``plain`` runs over fewer images, since its speed does not depend
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from asyncio_loader.testing import S3Simulator, synthetic_jpegs
+from asyncio_loader.testing import S3Simulator
 from bench.cases import Settings
-from bench.cases.epoch import BATCH, DISTINCT, IMAGES, MEAN_BYTES, MEDIAN_S, P99_S
+from bench.cases.epoch import BATCH, IMAGES, MEDIAN_S, P99_S
+from bench.images import MEAN_BYTES, jpeg_objects, key_of
 from bench.measure import call_in_fresh_process
-from bench.report import Report
+from bench.report import Report, median_share, spread
 
 PLAIN_IMAGES = 240
 WORKERS = 2
@@ -33,7 +34,7 @@ def run(settings: Settings) -> Report:
     """Measure all three."""
     images, plain_images = settings.count(IMAGES), settings.count(PLAIN_IMAGES)
     runs: dict[str, list[dict[str, float]]] = {"RAM": [], "PrefetchDataset": [], "plain": []}
-    with S3Simulator(_objects(images), median_s=MEDIAN_S, p99_s=P99_S) as simulator:
+    with S3Simulator(jpeg_objects(images), median_s=MEDIAN_S, p99_s=P99_S) as simulator:
         for _ in range(settings.repeats):
             environ = simulator.environ
             runs["RAM"].append(call_in_fresh_process(f"{__name__}:load_from_ram", images=images))
@@ -53,7 +54,7 @@ def run(settings: Settings) -> Report:
 
 def load_from_ram(images: int) -> dict[str, float]:
     """The dataset over bytes in memory."""
-    bodies = {f"data/{key}": body for key, body in _objects(images)}
+    bodies = {f"data/{key}": body for key, body in jpeg_objects(images)}
     return _time_sampled(_dataset(images, bodies.__getitem__), images)
 
 
@@ -136,13 +137,8 @@ def _pack(results: dict[str, Any]) -> dict[str, Any]:
     return {"img": torch.from_numpy(results["img"].transpose(2, 0, 1).copy()), "img_path": results["img_path"]}
 
 
-def _objects(images: int) -> Iterator[tuple[str, bytes]]:
-    jpegs = synthetic_jpegs(images, mean_bytes=MEAN_BYTES, distinct=DISTINCT)
-    return ((_path(number).removeprefix("data/"), jpeg) for number, jpeg in enumerate(jpegs))
-
-
 def _path(number: int) -> str:
-    return f"data/train2017/{number:012d}.jpg"
+    return f"data/{key_of(number)}"
 
 
 def _row(
@@ -151,9 +147,7 @@ def _row(
     rates = [result["rate"] for result in results]
     return (
         name,
-        f"{median(rates):.0f}",
-        f"{min(rates):.0f}",
-        f"{max(rates):.0f}",
+        *spread(rates),
         f"{_share(results, ram):.2f}",
         f"{_share(results, plain):.1f}",
         f"{median(result['first_rate'] for result in results):.0f}",
@@ -161,4 +155,4 @@ def _row(
 
 
 def _share(results: list[dict[str, float]], of: list[dict[str, float]]) -> float:
-    return median(result["rate"] / base["rate"] for result, base in zip(results, of, strict=True))
+    return median_share([result["rate"] for result in results], [base["rate"] for base in of])

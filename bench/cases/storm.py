@@ -15,20 +15,19 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from statistics import median
+from functools import partial
 from typing import Any
 
-from asyncio_loader.testing import Fault, S3Simulator, synthetic_jpegs
+from asyncio_loader.testing import Fault, S3Simulator
 from bench.cases import Settings
+from bench.images import DISTINCT, MEAN_BYTES, decode, jpeg_objects
 from bench.measure import call_in_fresh_process
-from bench.report import Report
+from bench.report import Report, median_share, spread
 
 IMAGES = 20_000
 WARM_IMAGES = 256
 BATCH = 16
 THREADS = 2
-MEAN_BYTES = 115_000
-DISTINCT = 32
 SEED = 1
 MEDIAN_S, P99_S = 0.030, 0.150
 
@@ -71,7 +70,7 @@ def load_epoch(images: int, decodes: bool, endpoint_url: str) -> dict[str, float
 
     def open_dataset(prefix: str, count: int) -> AsyncIterableDataset:
         return AsyncIterableDataset(
-            [f"s3://bucket/{prefix}/{number:06d}.jpg" for number in range(count)],
+            [f"s3://bucket/{_key(prefix, number)}" for number in range(count)],
             transform=_decode if decodes else _digest,
             shuffle=True,
             seed=SEED,
@@ -99,7 +98,7 @@ def load_epoch(images: int, decodes: bool, endpoint_url: str) -> dict[str, float
 
 def _mistakes(samples: Sequence[tuple[int, int, int]], order: Sequence[int]) -> dict[str, int]:
     """How many samples are lost, doubled, and not what they should be or not where."""
-    digests = [zlib.crc32(jpeg) for jpeg in synthetic_jpegs(DISTINCT, mean_bytes=MEAN_BYTES, distinct=DISTINCT)]
+    digests = [zlib.crc32(jpeg) for _, jpeg in jpeg_objects(DISTINCT)]
     indexes = Counter(index for _, index, _ in samples)
     right = [(place, index, digests[index % DISTINCT]) for place, index in enumerate(order)]
     return {
@@ -128,8 +127,11 @@ def _measure(simulator: S3Simulator, images: int, decodes: bool) -> dict[str, fl
 
 def _objects(images: int) -> Iterator[tuple[str, bytes]]:
     for prefix, count in (("storm", images), ("warm", WARM_IMAGES)):
-        for number, jpeg in enumerate(synthetic_jpegs(count, mean_bytes=MEAN_BYTES, distinct=DISTINCT)):
-            yield f"{prefix}/{number:06d}.jpg", jpeg
+        yield from jpeg_objects(count, partial(_key, prefix))
+
+
+def _key(prefix: str, number: int) -> str:
+    return f"{prefix}/{number:06d}.jpg"
 
 
 def _digest(fetched: Any) -> tuple[int, int, int]:
@@ -137,21 +139,16 @@ def _digest(fetched: Any) -> tuple[int, int, int]:
 
 
 def _decode(fetched: Any) -> tuple[int, int, int]:
-    import simplejpeg
-
-    simplejpeg.decode_jpeg(fetched.data, colorspace="RGB")
+    decode(fetched.data)
     return _digest(fetched)
 
 
 def _row(name: str, results: list[dict[str, float]], calm: list[dict[str, float]]) -> tuple[str, ...]:
     rates = [result["rate"] for result in results]
-    share = median(result["rate"] / base["rate"] for result, base in zip(results, calm, strict=True))
     return (
         name,
-        f"{median(rates):.0f}",
-        f"{min(rates):.0f}",
-        f"{max(rates):.0f}",
-        f"{share:.2f}",
+        *spread(rates),
+        f"{median_share(rates, [result['rate'] for result in calm]):.2f}",
         *(f"{sum(result[mistake] for result in results):.0f}" for mistake in ("lost", "doubled", "wrong")),
         f"{sum(result['gets'] for result in results) / sum(result['images'] for result in results):.2f}",
         f"{sum(result['hedges'] for result in results):.0f}",

@@ -15,7 +15,7 @@ from bench.measure import Cost
 from bench.peers.images import decode_to_tensor
 from bench.peers.tasks import BUCKET, GetTask, LoadTask, run_tasks, run_threads
 
-__all__ = ["get_with_aioboto3", "get_with_boto3", "load"]
+__all__ = ["get_with_aioboto3", "get_with_boto3", "load", "open_loader"]
 
 
 def get_with_boto3(task: GetTask) -> Cost:
@@ -42,9 +42,13 @@ def get_with_aioboto3(task: GetTask) -> Cost:
 
 def load(task: LoadTask) -> Iterator[list[Any]]:
     """The DataLoader that one finds in most repositories."""
-    dataset: Any = _Images(task.endpoint_url, task.shuffled_keys())
-    loader: DataLoader[Any] = DataLoader(dataset, task.batch, shuffle=True, num_workers=task.workers, collate_fn=list)
-    yield from loader
+    yield from open_loader(task.endpoint_url, task.shuffled_keys(), batch=task.batch, workers=task.workers)
+
+
+def open_loader(endpoint_url: str, keys: list[str], *, batch: int, workers: int) -> DataLoader[Any]:
+    """The same, of any keys: its batches are lists of tensors."""
+    dataset: Any = _Images(endpoint_url, keys)
+    return DataLoader(dataset, batch, shuffle=True, num_workers=workers, collate_fn=list)
 
 
 class _Images:

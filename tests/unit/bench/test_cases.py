@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench import images
 from bench.cases import Settings, epoch, get_cost, memory
 
 SMALL = Settings(repeats=1, scale=0.001)
@@ -25,7 +26,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     cases: Sequence[ModuleType] = (epoch, get_cost, memory)
     for case in cases:
         monkeypatch.setattr(case, "call_in_fresh_process", call)
-    monkeypatch.setattr(epoch, "DISTINCT", 2)
+    monkeypatch.setattr(images, "DISTINCT", 2)
     monkeypatch.setattr(epoch, "MEDIAN_S", 0.001)
     monkeypatch.setattr(epoch, "P99_S", 0.002)
 

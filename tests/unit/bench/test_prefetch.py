@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bench import images
 from bench.cases import Settings, prefetch
 
 
@@ -17,7 +18,7 @@ def test_prefetch_measures_all_three(monkeypatch: pytest.MonkeyPatch) -> None:
         return getattr(importlib.import_module(module), function)(**arguments)
 
     monkeypatch.setattr(prefetch, "call_in_fresh_process", call)
-    monkeypatch.setattr(prefetch, "DISTINCT", 2)
+    monkeypatch.setattr(images, "DISTINCT", 2)
     monkeypatch.setattr(prefetch, "MEDIAN_S", 0.001)
     monkeypatch.setattr(prefetch, "P99_S", 0.002)
 

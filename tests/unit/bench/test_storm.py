@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench import images
 from bench.cases import Settings, storm
 
 
@@ -22,7 +23,8 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return getattr(importlib.import_module(module), function)(**arguments)
 
     monkeypatch.setattr(storm, "call_in_fresh_process", call)
-    monkeypatch.setattr(storm, "DISTINCT", 2)
+    for module in (images, storm):
+        monkeypatch.setattr(module, "DISTINCT", 2)
     monkeypatch.setattr(storm, "WARM_IMAGES", 16)
     monkeypatch.setattr(storm, "MEDIAN_S", 0.001)
     monkeypatch.setattr(storm, "P99_S", 0.002)
