@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
 from asyncio_loader.cli.arguments import add_trust
 from asyncio_loader.cli.exit_codes import OK
@@ -22,8 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """See `Command`."""
+    from asyncio_loader.progress import can_be_live, showing_transfers
     from asyncio_loader.training.weights import convert_checkpoint
 
-    count = convert_checkpoint(arguments.source, arguments.target, to=arguments.to, trusted=arguments.trust)
+    with showing_transfers() if can_be_live() else nullcontext():
+        count = convert_checkpoint(arguments.source, arguments.target, to=arguments.to, trusted=arguments.trust)
     print(f"{arguments.target}: {count} tensors")
     return OK

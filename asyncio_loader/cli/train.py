@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="record when each object got where, for ui.perfetto.dev; of several ranks each has its own file",
     )
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show how loading, uploads and downloads go (default: on a terminal)",
+    )
     add_trust(parser)
 
 
@@ -81,4 +86,5 @@ def _load_and_train(arguments: argparse.Namespace, agreed: AbstractContextManage
         metrics_port=arguments.metrics_port,
         metrics_addr=arguments.metrics_addr,
         trace=arguments.trace,
+        progress=arguments.progress,
     )

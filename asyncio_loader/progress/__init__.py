@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from asyncio_loader.progress.board import Board, Shown, process_board
-from asyncio_loader.progress.figures import Reading, RecentFigures
+from asyncio_loader.progress.figures import Reading, RecentFigures, as_scalars
 from asyncio_loader.progress.iteration import IterationLine, check_progress
 from asyncio_loader.progress.modes import Mode, can_be_live, choose_mode
 from asyncio_loader.progress.streams import following
-from asyncio_loader.progress.transfer import TransferLine, transferring
+from asyncio_loader.progress.transfer import TransferLine, showing_transfers, transferring
 
 __all__ = [
     "Board",
@@ -17,10 +17,12 @@ __all__ = [
     "RecentFigures",
     "Shown",
     "TransferLine",
+    "as_scalars",
     "can_be_live",
     "check_progress",
     "choose_mode",
     "following",
     "process_board",
+    "showing_transfers",
     "transferring",
 ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from asyncio_loader.stats import LoaderStats, Verdict, judge
 
-__all__ = ["Reading", "RecentFigures"]
+__all__ = ["Reading", "RecentFigures", "as_scalars"]
 
 # Seconds that figures are of: the first in which enough has come. A batch of a slow model takes longer than the least.
 _SPANS_S = (5.0, 20.0, 60.0)
@@ -18,6 +18,8 @@ _SPANS_S = (5.0, 20.0, 60.0)
 _ENOUGH_SAMPLES = 32
 
 _MARK_EVERY_S = 1.0
+
+_MB = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,18 @@ class RecentFigures:
             if stats.samples - found[1].samples >= _ENOUGH_SAMPLES:
                 break
         return found
+
+
+def as_scalars(reading: Reading) -> dict[str, float]:
+    """The figures by the names under which a training log has them; MB are 10**6 bytes."""
+    return {
+        "loader/samples_per_s": reading.samples_per_s,
+        "loader/mb_per_s": reading.bytes_per_s / _MB,
+        "loader/wait_share": reading.wait_share,
+        "loader/in_flight": reading.in_flight,
+        "loader/level": reading.level,
+        "loader/buffer_mb": reading.held_bytes / _MB,
+    }
 
 
 def _per(amount: float, seconds: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,6 +10,7 @@ from typing import TypeVar
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.progress.figures import Reading, RecentFigures
 from asyncio_loader.progress.layout import Field, fit_row, whole_row
+from asyncio_loader.progress.modes import choose_mode
 from asyncio_loader.progress.words import as_bytes_of, as_duration, as_mb_per_s, as_percent, as_rate, bar
 from asyncio_loader.stats import Limit, LoaderStats, Verdict, judge
 
@@ -24,13 +26,15 @@ def check_progress(progress: bool | str) -> str | None:
     """The name of the line that `Loader(progress=...)` asks for, "" for none of its own; None: no line.
 
     Raises:
-        ConfigError: it is neither True, False nor a text.
+        ConfigError: it is neither True, False nor a text; or the environment asks for what there is not.
     """
-    if isinstance(progress, bool):
-        return "" if progress else None
-    if isinstance(progress, str) and progress:
-        return progress
-    raise ConfigError(f"progress must be True, False or a name to show, not {progress!r}")
+    if progress is False:
+        return None
+    if progress is not True and not (isinstance(progress, str) and progress):
+        raise ConfigError(f"progress must be True, False or a name to show, not {progress!r}")
+    # Not only when the line is shown: that may be hours later.
+    choose_mode(sys.stderr)
+    return "" if progress is True else progress
 
 
 class IterationLine:

@@ -7,17 +7,21 @@ import io
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, BinaryIO, cast
 
 from asyncio_loader.progress.board import Board, process_board
 from asyncio_loader.progress.layout import Field, fit_row, whole_row
 from asyncio_loader.progress.words import as_bytes_of, as_duration, as_mb_per_s, as_percent, bar
 
-__all__ = ["TransferLine", "transferring"]
+__all__ = ["TransferLine", "showing_transfers", "transferring"]
 
 # The rate is that of so many seconds.
 _SPAN_S = 10.0
 _MARK_EVERY_S = 0.5
+
+# Whoever reads and writes files is far below whoever knows that somebody looks on.
+_SHOWS = ContextVar("shows_transfers", default=False)
 
 
 class TransferLine:
@@ -38,6 +42,8 @@ class TransferLine:
         self._marks: deque[tuple[float, int]] = deque([(self._began_s, 0)])
         self.done_bytes = 0
         """Bytes that were handed over."""
+        self.has_failed = False
+        """Whether it ended before its end."""
 
     def advance(self, size_bytes: int) -> None:
         """More of it has moved."""
@@ -54,9 +60,10 @@ class TransferLine:
     def summary(self, width: int | None = None) -> str:
         """See `Line`."""
         seconds = max(self._clock() - self._began_s, 1e-9)
+        amount = f"{as_bytes_of(self.done_bytes, 0)} in {as_duration(seconds)}"
         fields = [
             Field(2, self._names),
-            Field(1, (f"{as_bytes_of(self.done_bytes, 0)} in {as_duration(seconds)}",)),
+            Field(1, (f"failed after {amount}",) if self.has_failed else (amount,)),
             Field(3, (as_mb_per_s(self.done_bytes / seconds),)),
         ]
         return whole_row(fields) if width is None else fit_row(fields, width)
@@ -90,6 +97,16 @@ class TransferLine:
 
 
 @contextlib.contextmanager
+def showing_transfers() -> Iterator[None]:
+    """Have `transferring` show what it is asked to, within the block and its thread. Elsewhere it shows nothing."""
+    token = _SHOWS.set(True)
+    try:
+        yield
+    finally:
+        _SHOWS.reset(token)
+
+
+@contextlib.contextmanager
 def transferring(
     verb: str, name: str, total_bytes: int = 0, *, board: Board | None = None
 ) -> Iterator[Callable[[BinaryIO], BinaryIO]]:
@@ -100,11 +117,18 @@ def transferring(
 
     Args:
         verb: see `TransferLine`; so are `name` and `total_bytes`.
-        board: where; None: `process_board`.
+        board: where. None: on that of the process, within `showing_transfers`.
     """
+    if board is None and not _SHOWS.get():
+        yield lambda file: file
+        return
     line = TransferLine(verb, name, total_bytes)
     with (board or process_board()).show(line):
-        yield lambda file: cast("BinaryIO", _Counted(file, line.advance))
+        try:
+            yield lambda file: cast("BinaryIO", _Counted(file, line.advance))
+        except BaseException:
+            line.has_failed = True
+            raise
 
 
 class _Counted:

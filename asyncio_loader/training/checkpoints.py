@@ -6,9 +6,11 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import mmengine
 from mmengine.dist import is_main_process
@@ -17,9 +19,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmengine.utils import apply_to
 
-from asyncio_loader.checkpoint.writing import save_checkpoint
+from asyncio_loader.checkpoint.writing import save_checkpoint, tensor_bytes
 from asyncio_loader.errors import LoaderError
 from asyncio_loader.fileio.file_client import FileClient
+from asyncio_loader.progress import transferring
 from asyncio_loader.training.destinations import Destination
 
 __all__ = ["LAST_CHECKPOINT", "CheckpointHook", "CheckpointPlan", "build_checkpoint"]
@@ -182,8 +185,8 @@ class CheckpointHook(Hook):  # type: ignore[misc]
     def _write(self, destination: Destination, name: str, checkpoint: dict[str, Any], *, is_last: bool) -> None:
         uri = destination.at(name)
         try:
-            with destination.open(name) as file:
-                save_checkpoint(checkpoint, file)
+            with _uploading(destination, name, checkpoint) as counted, destination.open(name) as file:
+                save_checkpoint(checkpoint, counted(file))
         except (LoaderError, OSError) as error:
             if destination.is_local:
                 raise
@@ -220,6 +223,14 @@ class CheckpointHook(Hook):  # type: ignore[misc]
         for step in self._kept[: max(0, surplus)]:
             _remove(self._regular, self._regular.at(self._plan.regular_name(step)))
         self._kept = self._kept[max(0, surplus) :]
+
+
+def _uploading(
+    destination: Destination, name: str, checkpoint: dict[str, Any]
+) -> AbstractContextManager[Callable[[BinaryIO], BinaryIO]]:
+    if destination.is_local:
+        return nullcontext(lambda file: file)
+    return transferring("upload", name, tensor_bytes(checkpoint))
 
 
 def build_checkpoint(

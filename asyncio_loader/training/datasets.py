@@ -98,14 +98,20 @@ def _arguments_3x(top: Section, split: str, batch_size: int) -> dict[str, Any]:
 
 
 def build_loader(
-    dataset: CocoDataset, batch_size: int, thread_count: int, *, as_float: bool = True, device: str | None = None
+    dataset: CocoDataset,
+    batch_size: int,
+    thread_count: int,
+    *,
+    as_float: bool = True,
+    device: str | None = None,
+    progress: bool | str = False,
 ) -> Loader:
     """Batches of `collate_detection`, made by threads of this process. Close it.
 
-    `as_float`: see `collate_detection`; `device`: see `Loader`.
+    `as_float`: see `collate_detection`; `device` and `progress`: see `Loader`.
     """
     collate = partial(collate_detection, as_float=as_float)
-    return Loader(dataset, batch_size, threads=thread_count, collate=collate, device=device)
+    return Loader(dataset, batch_size, threads=thread_count, collate=collate, device=device, progress=progress)
 
 
 def expect_epochs(loader: Loader, schedule: Schedule) -> None:

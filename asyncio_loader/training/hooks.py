@@ -7,6 +7,8 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
+from asyncio_loader.progress import RecentFigures, as_scalars
+
 __all__ = ["EpochHook", "ProgressHook", "ThroughputHook"]
 
 
@@ -21,16 +23,30 @@ class EpochHook(Hook):  # type: ignore[misc]
 class ThroughputHook(Hook):  # type: ignore[misc]
     """Logs ``images_per_s``, and ``wait_share``: the part of the step, 0 to 1, that went by waiting for data.
 
+    And the loader's own figures of the last seconds, under ``loader/``: see `progress.as_scalars`. From the message hub
+    they reach the log line and all of mmengine's visualizer backends. Those are not kept for a resumed run.
+
     Runs after mmengine's timer and before its logger.
     """
 
     priority = "NORMAL"
+
+    def __init__(self) -> None:
+        self._figures: RecentFigures | None = None
+
+    def before_train(self, runner: Any) -> None:
+        """See the class."""
+        self._figures = RecentFigures(runner.train_dataloader.stats)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """See the class."""
         hub = runner.message_hub
+        if self._figures is not None:
+            for name, value in as_scalars(self._figures.read()).items():
+                # A value for each step of a long run would be megabytes of each checkpoint.
+                hub.update_scalar(f"train/{name}", value, resumed=False)
         time_s = hub.get_scalar("train/time").current()
         if data_batch is None or time_s <= 0:
             return

@@ -47,6 +47,7 @@ from asyncio_loader.training.preprocess import ImagePreprocessor, check_normaliz
 from asyncio_loader.training.run_log import quiet_rank, relay_log
 from asyncio_loader.training.tracing import open_trace
 from asyncio_loader.training.translate import RunPlan, translate
+from asyncio_loader.training.watching import Watch, open_watch
 from asyncio_loader.training.weights import load_pretrained
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def train(
     metrics_port: int | None = None,
     metrics_addr: str = "127.0.0.1",
     trace: str | os.PathLike[str] | None = None,
+    progress: bool | None = False,
 ) -> TrainingReport:
     """Train what a config describes, on a GPU if there is one, else on the CPU.
 
@@ -123,6 +125,8 @@ def train(
         metrics_addr: address of this machine to listen at.
         trace: local file for when each object got where, for ui.perfetto.dev and chrome://tracing; see `open_trace`
             for several ranks. None: there is none.
+        progress: show on standard error, on the first rank, how the epochs of training and validation, uploads and
+            downloads go. None: where that is a terminal on which a line can move.
 
     Raises:
         ConfigError: something in the config is wrong; names the config file, the dotted path and the value. So do all
@@ -142,13 +146,15 @@ def train(
         # Before the data is read: whether the port is free is known at once.
         exporter = open_exporter(metrics_port, metrics_addr, ranks, stack)
         trace_file = open_trace(trace, ranks)
-        parts = _prepare(config, directory, resume, trusted, ranks, stack)
+        watch = open_watch(progress, ranks, stack)
+        parts = _prepare(config, directory, resume, trusted, ranks, watch, stack)
         if trace_file is not None:
             _record(trace_file, parts)
         if exporter is not None:
             _show(exporter, parts)
         runner = _build_runner(config, parts, hooks, console)
         stack.callback(_close_log, runner)
+        watch.keep_whole(runner.logger.handlers, stack)
         _keep_quarantine(parts, runner)
         if not ranks.is_main:
             quiet_rank(runner.logger, ranks.rank)
@@ -178,7 +184,13 @@ def _config_name(config: Config, timestamp: str = "20260101_000000") -> str:
 
 
 def _prepare(
-    source: Config, directory: Path, resume: bool, trusted: Sequence[str], ranks: Ranks, stack: contextlib.ExitStack
+    source: Config,
+    directory: Path,
+    resume: bool,
+    trusted: Sequence[str],
+    ranks: Ranks,
+    watch: Watch,
+    stack: contextlib.ExitStack,
 ) -> _Parts:
     """Everything that can be wrong with a config is found here, before the first step. Loaders close with `stack`.
 
@@ -202,7 +214,7 @@ def _prepare(
 
     places.resumed, places.resumed_by = ranks.from_main(resumed)
     with ranks.agreed(), named(name):
-        return _build_parts(config, plan, places, ranks, stack)
+        return _build_parts(config, plan, places, ranks, watch, stack)
 
 
 def _check_rate(config: Mapping[str, Any], plan: RunPlan, ranks: Ranks) -> None:
@@ -214,7 +226,7 @@ def _check_rate(config: Mapping[str, Any], plan: RunPlan, ranks: Ranks) -> None:
 
 
 def _build_parts(
-    config: Mapping[str, Any], plan: RunPlan, places: Places, ranks: Ranks, stack: contextlib.ExitStack
+    config: Mapping[str, Any], plan: RunPlan, places: Places, ranks: Ranks, watch: Watch, stack: contextlib.ExitStack
 ) -> _Parts:
     # The Runner seeds too, but only after the model has been given its first weights.
     set_random_seed(**plan.randomness)
@@ -229,12 +241,16 @@ def _build_parts(
     train_set = build_dataset(config, "train", seed=seed, batch_size=plan.batch_size)
     check_classes(train_set, model.class_count, plan.dialect.data_set("train"))
     way: dict[str, Any] = {"as_float": as_float, "device": _device()}
-    train_loader = stack.enter_context(build_loader(train_set, plan.batch_size, plan.thread_count, **way))
+    train_loader = stack.enter_context(
+        build_loader(train_set, plan.batch_size, plan.thread_count, progress=watch.line_of("train"), **way)
+    )
     expect_epochs(train_loader, plan.schedule)
     if plan.val_interval is None:
         return _Parts(ranks, plan, places, model, train_loader, None, None)
     val_set = build_dataset(config, "val", seed=seed, batch_size=plan.val_batch_size)
-    val_loader = stack.enter_context(build_loader(val_set, plan.val_batch_size, plan.val_thread_count, **way))
+    val_loader = stack.enter_context(
+        build_loader(val_set, plan.val_batch_size, plan.val_thread_count, progress=watch.line_of("val"), **way)
+    )
     metric = CocoMetric(
         val_set.index,
         annotation_reader(config, val_set, "val"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, BinaryIO
 
 from torch import Tensor
 
 from asyncio_loader.checkpoint.reading import load_checkpoint
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.file_client import FileClient
+from asyncio_loader.progress import transferring
 from asyncio_loader.training.naming import named
 
 __all__ = ["client_of", "is_trusted", "read_checkpoint", "read_state_dict", "state_dict_of"]
@@ -50,9 +52,13 @@ def read_checkpoint(
     if "://" not in uri and not os.path.isfile(uri):
         raise ConfigError(f"{path}={uri!r}: no such file")
     name = f"{path}={uri!r}"
-    with named(name), (client or client_of(uri, s3_client)).open(uri, "rb") as file:
+    with (
+        named(name),
+        (client or client_of(uri, s3_client)).open(uri, "rb") as file,
+        _downloading(uri, file) as counted,
+    ):
         values = load_checkpoint(
-            file,
+            counted(file),
             name,
             may_run_code=is_trusted(uri, trusted),
             advice="say so with --trust <its directory>, or with the config key trusted_checkpoints=[…]",
@@ -60,6 +66,16 @@ def read_checkpoint(
     if not isinstance(values, Mapping):
         raise ConfigError(f"{name} holds no dict but something of type {type(values).__name__}")
     return dict(values)
+
+
+def _downloading(uri: str, file: BinaryIO) -> AbstractContextManager[Callable[[BinaryIO], BinaryIO]]:
+    """Shown where somebody looks on; see `transferring`."""
+    if "://" not in uri or uri.startswith("file://"):
+        return nullcontext(lambda file: file)
+    # Opening it has told the size.
+    total_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return transferring("download", uri.rpartition("/")[2], total_bytes)
 
 
 def read_state_dict(

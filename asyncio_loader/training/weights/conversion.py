@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from asyncio_loader.checkpoint.writing import save_checkpoint
+from asyncio_loader.checkpoint.writing import save_checkpoint, tensor_bytes
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.file_client import FileClient
+from asyncio_loader.progress import transferring
 from asyncio_loader.training.weights.checkpoint import read_checkpoint, state_dict_of
 from asyncio_loader.training.weights.dialects import to_mmdet, to_torchvision
 from asyncio_loader.training.weights.location import locate
@@ -47,8 +48,11 @@ def convert_checkpoint(source: str, target: str, *, to: Dialect, trusted: Sequen
     if to == "mmdet":
         meta = values.get("meta")
         content = {"meta": dict(meta) if isinstance(meta, Mapping) else {}, "state_dict": converted}
-    with client.open(target, "wb") as file:
-        save_checkpoint(content, file)
+    with (
+        transferring("write", target.rpartition("/")[2], tensor_bytes(content)) as counted,
+        client.open(target, "wb") as file,
+    ):
+        save_checkpoint(content, counted(file))
     return len(converted)
 
 

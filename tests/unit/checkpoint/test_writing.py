@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from asyncio_loader.checkpoint.writing import save_checkpoint
+from asyncio_loader.checkpoint.writing import save_checkpoint, tensor_bytes
 
 
 class FullDisk(io.BytesIO):
@@ -27,3 +27,13 @@ def test_what_is_saved_can_be_loaded() -> None:
 def test_the_files_own_error_comes_out() -> None:
     with pytest.raises(OSError, match="No space left on device"):
         save_checkpoint({f"{n}": torch.ones(1000) for n in range(9)}, FullDisk())
+
+
+def test_the_bytes_of_tensors_are_about_what_is_written() -> None:
+    weights = torch.ones(100_000)
+    value = {"state_dict": {"a": weights, "tied": weights[10:]}, "optimizer": [(torch.ones(50_000),)], "step": 3}
+    file = io.BytesIO()
+    save_checkpoint(value, file)
+
+    assert tensor_bytes(value) == 600_000
+    assert 600_000 < len(file.getvalue()) < 610_000

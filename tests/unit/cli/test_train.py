@@ -24,6 +24,16 @@ def test_what_the_arguments_say_reaches_the_command(train_with: Callable[..., in
     assert (arguments.metrics_port, arguments.metrics_addr) == (9400, "127.0.0.1")
 
 
+@pytest.mark.parametrize(("option", "progress"), [((), None), (("--progress",), True), (("--no-progress",), False)])
+def test_progress_is_asked_for_or_not_or_left_to_the_terminal(
+    train_with: Callable[..., int], option: tuple[str, ...], progress: bool | None
+) -> None:
+    seen: list[argparse.Namespace] = []
+    train_with(lambda arguments: len(seen.append(arguments) or ()), *option)
+
+    assert seen[0].progress is progress
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -14,6 +14,7 @@ from mmengine.logging import MessageHub
 from asyncio_loader.errors import AccessDenied, LoaderError, ServerFault
 from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.fileio.journal import UploadJournal
+from asyncio_loader.progress import showing_transfers
 from asyncio_loader.training.checkpoints import LAST_CHECKPOINT, CheckpointHook, CheckpointPlan, build_checkpoint
 from asyncio_loader.training.destinations import Destination
 from asyncio_loader.training.out_dirs import OutDir
@@ -190,6 +191,25 @@ def test_the_best_has_no_optimizer(tmp_path: Path) -> None:
     case.go(0.5)
 
     assert case.saved("best_bbox_mAP_epoch_1.pth").keys() == {"meta", "state_dict", "message_hub"}
+
+
+def test_an_upload_is_shown_where_somebody_looks_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failed one, too: as far as it came."""
+    monkeypatch.setenv("ASYNCIO_LOADER_PROGRESS", "plain")
+    case = Case(tmp_path)
+    case.go(None)
+    with showing_transfers():
+        case.go(None)
+        case.client.broken.add("write epoch_3.pth")
+        with pytest.raises(LoaderError, match="the upload failed"):
+            case.go(None)
+
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[0] for line in said] == ["upload epoch_2.pth", "upload epoch_3.pth"]
+    assert " MB in 0:0" in said[0]
+    assert ": failed after 0.0 MB in 0:0" in said[1]
 
 
 def test_a_failed_upload_is_saved_here_and_nothing_is_removed(tmp_path: Path) -> None:

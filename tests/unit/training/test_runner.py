@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import urllib.request
 from pathlib import Path
@@ -93,6 +94,59 @@ def test_metrics_are_shown_while_it_runs(options: dict[str, Any], tmp_path: Path
     run(options, tmp_path, hooks=[scrape], metrics_port=0)
 
     assert 'asyncio_loader_samples_total{loader="train",rank="0",worker="main"} 1.0' in scrape.lines
+
+
+def test_the_scalars_of_mmengine_have_the_loaders_figures(options: dict[str, Any], tmp_path: Path) -> None:
+    """What its visualizer backends get, TensorBoard and WandB as well as this file; and the log line."""
+    run({**options, "runner.max_iters": 3}, tmp_path)
+
+    (scalars,) = tmp_path.glob("*/vis_data/scalars.json")
+    lines = [json.loads(line) for line in scalars.read_text().splitlines()]
+    names = [
+        "loader/samples_per_s",
+        "loader/mb_per_s",
+        "loader/wait_share",
+        "loader/in_flight",
+        "loader/level",
+        "loader/buffer_mb",
+    ]
+    assert len(lines) == 3
+    assert all(name in line for line in lines for name in names)
+    assert lines[-1]["loader/samples_per_s"] > 0
+    assert 0 <= lines[-1]["loader/wait_share"] <= 1
+    (log,) = tmp_path.glob("*/*.log")
+    assert "loader/wait_share: 0." in log.read_text()
+
+
+def test_progress_is_shown_on_request(
+    options: dict[str, Any],
+    data_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ASYNCIO_LOADER_PROGRESS", "plain")
+    options |= {
+        "runner.max_iters": 2,
+        "evaluation": {"_delete_": True, "interval": 2, "metric": "bbox"},
+        "data.val.data_root": str(data_root),
+        "data.val.file_client_args": {"_delete_": True, "backend": "disk"},
+    }
+    run(options, tmp_path, progress=True)
+
+    said = capsys.readouterr().err.splitlines()
+    # A run by iterations validates within an iteration of its data.
+    assert [line.partition(" in ")[0] for line in said] == ["val, epoch 0: 1/1", "train, epoch 0: 2/2"]
+
+
+def test_without_a_terminal_it_is_quiet_by_itself(
+    options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("ASYNCIO_LOADER_PROGRESS", raising=False)
+    run(options, tmp_path, progress=None)
+
+    assert capsys.readouterr().err == ""
 
 
 def test_the_log_goes_to_the_console_that_is_given(options: dict[str, Any], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 from asyncio_loader.errors import ConfigError, ConnectionLost, ObjectNotFound
 from asyncio_loader.fileio.backends import FilePath, StorageBackend
 from asyncio_loader.fileio.file_client import FileClient
+from asyncio_loader.progress import showing_transfers
 from asyncio_loader.testing.servers import MotoServer
 from asyncio_loader.training.weights import client_of, is_trusted, read_checkpoint, read_state_dict
 from tests.unit.training.weights.conftest import create_bucket
@@ -108,6 +109,20 @@ def test_a_client_of_ones_own_may_know_another_endpoint(
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
 
     assert read_checkpoint(uri, client=client)["a"].equal(torch.ones(1))
+
+
+def test_a_download_is_shown_where_somebody_looks_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASYNCIO_LOADER_PROGRESS", "plain")
+    file, uri = io.BytesIO(), "memory://weights/shown.pth"
+    torch.save({"weight": torch.ones(1_000_000)}, file)
+    FileClient("memory").put(file.getvalue(), uri)
+    with showing_transfers():
+        read = read_checkpoint(uri)
+
+    assert read["weight"].sum() == 1_000_000
+    assert capsys.readouterr().err.startswith("download shown.pth: 4.0 MB in 0:0")
 
 
 def test_a_missing_object_is_a_fetch_error(moto_environ: MotoServer) -> None:
