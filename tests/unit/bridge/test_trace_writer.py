@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from asyncio_loader.bridge import trace_writer
 from asyncio_loader.bridge.trace_writer import TraceWriter
 from asyncio_loader.stats import Counters
 from asyncio_loader.trace import Recorder, TraceFile, read_trace
@@ -126,6 +127,31 @@ def test_a_disk_that_is_full_is_said_once_and_ends_it(
         f"{path}: No space left on device: the trace ends here; loading goes on"
     ]
     json.loads(path.read_bytes())
+
+
+def test_a_disk_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_writer, "_PATIENCE_S", 0.01)
+    begun, answers = threading.Event(), threading.Event()
+    append = TraceFile.append
+
+    def hang(self: TraceFile, lines: list[str]) -> bool:
+        begun.set()
+        answers.wait()
+        return append(self, lines)
+
+    monkeypatch.setattr(TraceFile, "append", hang)
+    writer = open_writer(tmp_path / "t.json")
+    assert begun.wait(30)
+    note(writer, "late")
+
+    writer.flush()
+    writer.close()
+
+    assert threads() == ["asyncio-loader-trace"]
+    answers.set()
+    while threads():
+        time.sleep(0.001)
+    assert names(tmp_path / "t.json") == ["late"]
 
 
 def _no_room(self: TraceFile, lines: list[str]) -> bool:
