@@ -76,7 +76,7 @@ def _first_samples(config: Mapping[str, Any], split: str, count: int) -> tuple[l
     _spare(dataset, count)
     samples: list[ShownSample] = []
     saying = _saying(config, split, plan.dialect.prefix)
-    with build_loader(dataset, plan.batch_size, plan.thread_count) as loader, saying:
+    with build_loader(dataset, plan.batch_size, plan.thread_count, as_float=False) as loader, saying:
         for images, targets in loader:
             for image, target in zip(images, targets, strict=True):
                 samples.append(read_sample(image, target, dataset.index.cat_names))

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from asyncio_loader.errors import ConfigError
@@ -52,7 +53,7 @@ def read_sample(image: Tensor, target: Mapping[str, Any], classes: Sequence[str]
     """Undo for the eye what the pipeline did for the model.
 
     Args:
-        image: (c, h, w), as `collate_detection` gives it.
+        image: (c, h, w), of floats or bytes, as `collate_detection` gives it.
         target: likewise.
         classes: names by label, from 0.
 
@@ -68,7 +69,7 @@ def read_sample(image: Tensor, target: Mapping[str, Any], classes: Sequence[str]
     masks = target.get("masks")
     return ShownSample(
         key=str(target.get("ori_filename") or target.get("filename") or "no name in img_metas"),
-        notes=_notes(target, (height, width), shape),
+        notes=_notes(target, (height, width), shape, are_bytes=image.dtype == torch.uint8),
         pixels=pixels,
         content=(min(int(shape[0]), height), min(int(shape[1]), width)),
         boxes=boxes,
@@ -93,7 +94,7 @@ def _undo_normalization(image: npt.NDArray[Any], target: Mapping[str, Any]) -> P
     return np.ascontiguousarray(pixels if norm["to_rgb"] else pixels[:, :, ::-1])
 
 
-def _notes(target: Mapping[str, Any], size: tuple[int, int], shape: Sequence[int]) -> str:
+def _notes(target: Mapping[str, Any], size: tuple[int, int], shape: Sequence[int], *, are_bytes: bool) -> str:
     """``640x480 to 320x240, flipped, padded to 320x256``."""
     height, width = int(shape[0]), int(shape[1])
     parts = []
@@ -107,7 +108,8 @@ def _notes(target: Mapping[str, Any], size: tuple[int, int], shape: Sequence[int
         parts.append("flipped" if direction in (None, "horizontal") else f"flipped: {direction}")
     if size != (height, width):
         parts.append(f"padded to {size[1]}x{size[0]}")
-    if not target.get("img_norm_cfg"):
+    # Of bytes nobody would ask: the model normalizes.
+    if not target.get("img_norm_cfg") and not are_bytes:
         parts.append("colours as they are (no img_norm_cfg)")
     return ", ".join(parts)
 

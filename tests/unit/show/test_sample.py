@@ -45,6 +45,14 @@ def test_what_was_not_normalized_is_shown_as_it_is() -> None:
     assert "no img_norm_cfg" in read_sample(tensor(bgr), {}, []).notes
 
 
+def test_bytes_are_shown_as_they_are_without_a_word() -> None:
+    bgr = image()
+    sample = read_sample(torch.from_numpy(bgr.transpose(2, 0, 1).copy()), {}, [])
+
+    assert np.array_equal(sample.pixels, bgr[:, :, ::-1])
+    assert sample.notes == "8x6"
+
+
 def test_values_that_are_no_colours_are_cut() -> None:
     pixels = torch.tensor([float("nan"), -5.0, 300.0]).reshape(3, 1, 1)
 
