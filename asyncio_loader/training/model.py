@@ -102,7 +102,16 @@ def pad_images(images: list[Tensor] | Tensor, targets: list[Target]) -> ImageLis
 
 
 def to_original(boxes: Tensor, target: Target) -> Tensor:
-    """Boxes (N, 4) xyxy of the image the model saw, in pixels of the original one: flipped back, then scaled back."""
+    """Boxes (N, 4) xyxy of the image the model saw, in pixels of the original one: flipped back, then scaled back.
+
+    Raises:
+        ConfigError: nothing says how the image was scaled.
+    """
+    if "scale_factor" not in target:
+        raise ConfigError(
+            f"{target.get('filename')}: no scale_factor to lead boxes back to the original image: the test pipeline "
+            "needs it among the meta_keys of Collect or PackDetInputs"
+        )
     if target.get("flip"):
         height, width = target["img_shape"][:2]
         direction = target.get("flip_direction", "horizontal")

@@ -118,6 +118,9 @@ def test_both_dialects_train_equally_and_a_run_of_3x_goes_on_where_it_was(
     assert new_end.losses[:4] == of_new.losses[:4]
     assert new_end.losses == old_end.losses
 
+    of_the_other = {"load_from": str(tmp_path / "old" / "iter_4.pth"), "resume": True}
+    assert run(NEW, tmp_path / "other_end", {**new, **of_the_other})[0].losses == old_end.losses
+
 
 def test_resume_without_load_from_goes_on_from_the_last_checkpoint(new: dict[str, Any], tmp_path: Path) -> None:
     options = {**new, "default_hooks.checkpoint.interval": 3}

@@ -58,6 +58,13 @@ def test_what_the_sample_has_not_the_target_has_not() -> None:
     assert [name for name in missing if name in target] == []
 
 
+def test_an_image_of_which_little_is_known_has_its_size_and_if_that_stayed_a_scale() -> None:
+    plain = {"img_shape": None, "scale_factor": None}
+
+    assert unpack(packed(**plain))["img_shape"] == (4, 6)
+    assert unpack(packed(**plain, ori_shape=(4, 6)))["scale_factor"] == (1.0, 1.0, 1.0, 1.0)
+
+
 def test_no_objects_are_boxes_of_shape_0_4() -> None:
     nothing = {"gt_bboxes": np.zeros((0, 4), np.float32), "gt_bboxes_labels": np.zeros(0, np.int64)}
     target = unpack(packed(**nothing, gt_ignore_flags=np.zeros(0, bool), gt_masks=None))

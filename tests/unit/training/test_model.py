@@ -111,6 +111,11 @@ def test_boxes_return_to_the_original_image(direction: str | None, expected: lis
     assert boxes.tolist() == [expected]
 
 
+def test_a_target_without_a_scale_says_what_the_pipeline_lacks() -> None:
+    with pytest.raises(ConfigError, match=r"^a\.jpg: no scale_factor .* the meta_keys of Collect or PackDetInputs$"):
+        to_original(torch.zeros(1, 4), {"filename": "a.jpg", "flip": False})
+
+
 @pytest.mark.parametrize(
     ("path", "value", "start"),
     [

@@ -44,6 +44,18 @@ def test_what_both_dialects_can_say_is_one_plan() -> None:
     assert old.dialect is MMDET_2X
 
 
+def test_the_ready_config_of_coco_keeps_what_mmdets_schedule_and_the_tutorial_say() -> None:
+    old = translate(load_config("faster_rcnn_r50_fpn_1x_coco_s3").to_dict())
+    new = translate(load_config("faster-rcnn_r50_fpn_1x_coco_s3").to_dict())
+
+    for name in ("val_interval", "checkpoints", "logger", "load_from", "weights_client", "randomness", "train_cfg"):
+        assert getattr(new, name) == getattr(old, name)
+    assert new.schedule.optim_wrapper == old.schedule.optim_wrapper
+    assert new.checkpoint_dir is not None
+    assert old.checkpoint_dir is not None
+    assert new.checkpoint_dir.directory == old.checkpoint_dir.directory
+
+
 def test_a_run_by_iterations() -> None:
     changes = {
         "train_cfg": {"type": "IterBasedTrainLoop", "max_iters": 100},
