@@ -15,6 +15,7 @@ from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.errors import ConfigError, StateMismatch
 from asyncio_loader.openmmlab.prefetch import PrefetchDataset
 from asyncio_loader.openmmlab.progress import EndlessPasses, Passage
+from asyncio_loader.openmmlab.scalars import LoaderScalars
 from asyncio_loader.order.plan import EpochPlan
 
 __all__ = ["STATE_KEY", "PrefetchHook"]
@@ -40,6 +41,9 @@ class PrefetchHook(DistSamplerSeedHook):  # type: ignore[misc]  # mmengine ships
     IterBasedTrainLoop every pass over the data is an epoch, and the next one begins at once, where mmengine waits for
     two seconds. Its options for skipping on resume play no role: nothing needs to be skipped.
 
+    The log and the visualizer backends get the loader's figures, workers included, under ``loader/``: see
+    `progress.as_scalars`.
+
     A checkpoint without a position is taken as mmengine takes it: an epoch that was under way begins again, a loop by
     iterations goes on behind as many steps of the present size.
     """
@@ -47,6 +51,7 @@ class PrefetchHook(DistSamplerSeedHook):  # type: ignore[misc]  # mmengine ships
     def __init__(self) -> None:
         self._passage: Passage | None = None
         self._loaded: Mapping[str, Any] = {}
+        self._scalars: LoaderScalars | None = None
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Remember the position, until it turns out whether the run is resumed or takes weights alone."""
@@ -74,6 +79,7 @@ class PrefetchHook(DistSamplerSeedHook):  # type: ignore[misc]  # mmengine ships
         if dataset.epochs is None and getattr(loop.dataloader, "persistent_workers", False):
             # Others do not live to see the next epoch, so they have no use for its first objects.
             dataset.epochs = _count_epochs(loop)
+        self._scalars = LoaderScalars(dataset, getattr(loop.dataloader, "num_workers", 0))
 
     def before_train_epoch(self, runner: Any) -> None:
         """Set the epoch, unless the loop has an iterator that does, as `EndlessPasses`."""
@@ -85,6 +91,13 @@ class PrefetchHook(DistSamplerSeedHook):  # type: ignore[misc]  # mmengine ships
             # The same epoch keeps the position that was loaded.
             dataset.set_epoch(runner.epoch)
             self._passage = Passage.begin(loop.dataloader, runner.iter)
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Put the loader's figures into the message hub, for the log and the visualizer backends."""
+        if self._scalars is not None:
+            self._scalars.write(runner.message_hub)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Put the position of the last trained step into it."""
