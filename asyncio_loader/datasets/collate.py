@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import default_collate, get_worker_info
 
 from asyncio_loader.datasets.collate_packed import is_packed
-from asyncio_loader.datasets.hand_over import share_masks
+from asyncio_loader.datasets.hand_over import new_shared, share_masks
 from asyncio_loader.datasets.pinned import new_pinned_stack
 from asyncio_loader.datasets.unpacking import unpack
 from asyncio_loader.errors import ConfigError
@@ -95,6 +95,9 @@ def _new_stack(shape: tuple[int, ...], dtype: torch.dtype, numpy_dtype: Any) -> 
         return pinned
     if get_worker_info() is None or 0 in shape:
         return torch.from_numpy(_batches.new(shape, numpy_dtype))
+    recycled = new_shared(shape, dtype)
+    if recycled is not None:
+        return recycled
     # Where the DataLoader would copy it to, to hand it to the parent.
     storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)  # type: ignore[no-untyped-call]
     strides = [math.prod(shape[dimension + 1 :]) for dimension in range(len(shape))]

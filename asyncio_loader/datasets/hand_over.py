@@ -1,41 +1,125 @@
-"""What goes from a DataLoader's worker to its parent in shared memory, although it is no tensor.
+"""What goes from a DataLoader's worker to its parent: masks in shared memory, and tensors in such that is used again.
 
 torch sends a tensor's memory by reference, and pickles the bytes of everything else through a pipe: ten bitmaps of
-800x1088 took the parent 8 ms of CPU time, in which it could have trained, and take it 2 so. Only the pickler between
-processes is told of it: `pickle`, `copy` and checkpoints see masks as they did.
+800x1088 took the parent 8 ms of CPU time, in which it could have trained, and take it 2 so. And torch's memory is fresh
+for each tensor; see `bridge.shared_blocks` for what that takes, and for how blocks are used again. Only the pickler
+between processes is told of all that: `pickle`, `copy` and checkpoints see what they did.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.multiprocessing.reductions import reduce_tensor
+from torch.utils.data import get_worker_info
 
 from asyncio_loader.bridge.pickling import reduce_between_processes
+from asyncio_loader.bridge.shared_blocks import Sent, SharedBlocks, can_share, receive
 from asyncio_loader.transforms.formatting import to_tensor
 from asyncio_loader.transforms.masks import BitmapMasks
 
-__all__ = ["SHARED_BYTES", "share_masks"]
+__all__ = ["RECYCLED_BYTES", "RECYCLED_LEAST_BYTES", "SHARED_BYTES", "new_shared", "recycle_tensors", "share_masks"]
 
 SHARED_BYTES = 64 * 1024
 """Fewer go through the pipe as before, at once: a segment of shared memory costs a file and a mapping, some 50 us."""
 
+RECYCLED_BYTES = 256 * 1024 * 1024
+"""What each worker keeps to hand tensors over in: twenty float32 images of 1333x800. The rest goes torch's way."""
+
+RECYCLED_LEAST_BYTES = 256 * 1024
+"""Smaller tensors go torch's way: their pages are few."""
+
+Reduced = tuple[Callable[..., Any], tuple[Any, ...]]
+
 
 def share_masks() -> None:
     """Have `BitmapMasks` go between processes in shared memory. Idempotent; of a subclass nobody knows what it is."""
-    reduce_between_processes(BitmapMasks, _reduce)
+    reduce_between_processes(BitmapMasks, _reduce_masks)
 
 
-def _reduce(masks: BitmapMasks) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def recycle_tensors() -> None:
+    """In a DataLoader's worker: have large tensors handed over in memory that is used again. Idempotent.
+
+    Plain, contiguous ones on the CPU, whoever made them. What the parent gets is an ordinary tensor, its own until the
+    last view of it is gone; only `is_shared` is False, and sent on to a third process it is copied.
+    """
+    if get_worker_info() is not None and can_share():
+        global _pool
+        if _pool is None or _pool[0] != os.getpid():
+            _pool = os.getpid(), SharedBlocks(RECYCLED_BYTES)
+        reduce_between_processes(torch.Tensor, _reduce_tensor)
+
+
+def new_shared(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor | None:
+    """In a worker: a contiguous tensor with anything in it that goes to the parent as it is; None: there is no room."""
+    blocks = _blocks()
+    count = torch.Size(shape).numel()
+    size_bytes = count * dtype.itemsize
+    if blocks is None or size_bytes < RECYCLED_LEAST_BYTES:
+        return None
+    memory = blocks.take(size_bytes)
+    return None if memory is None else torch.frombuffer(memory, dtype=dtype, count=count).reshape(shape)
+
+
+# With the process it is of: one that is forked of a worker has none.
+_pool: tuple[int, SharedBlocks] | None = None
+
+
+def _blocks() -> SharedBlocks | None:
+    return _pool[1] if _pool is not None and _pool[0] == os.getpid() else None
+
+
+def _reduce_tensor(tensor: torch.Tensor) -> Reduced:
+    sent = _send(tensor) if _is_plain(tensor) else None
+    if sent is None:
+        reduced: Reduced = reduce_tensor(tensor)  # type: ignore[no-untyped-call]
+        return reduced
+    return _restore_tensor, (sent, tuple(tensor.shape), tensor.dtype)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return (
+        tensor.device.type == "cpu"
+        and tensor.layout == torch.strided
+        and tensor.nbytes >= RECYCLED_LEAST_BYTES
+        and tensor.is_contiguous()
+        and not tensor.requires_grad
+        and not tensor.is_quantized
+        and not tensor.dtype.is_complex
+        and not tensor.is_shared()  # type: ignore[no-untyped-call]
+    )
+
+
+def _send(tensor: torch.Tensor) -> Sent | None:
+    blocks = _blocks()
+    if blocks is None:
+        return None
+    sent = blocks.send(tensor.data_ptr(), tensor.nbytes)
+    if sent is None:
+        place = new_shared(tuple(tensor.shape), tensor.dtype)
+        if place is None:
+            return None
+        place.view(torch.uint8).numpy()[...] = tensor.view(torch.uint8).numpy()
+        sent = blocks.send(place.data_ptr(), place.nbytes)
+    return sent
+
+
+def _restore_tensor(sent: Sent, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    return torch.frombuffer(receive(sent), dtype=dtype).reshape(shape)
+
+
+def _reduce_masks(masks: BitmapMasks) -> Reduced:
     state = dict(vars(masks))
     bitmaps = state["masks"]
     if bitmaps.nbytes >= SHARED_BYTES:
         state["masks"] = to_tensor(bitmaps)
-    return _restore, (state,)
+    return _restore_masks, (state,)
 
 
-def _restore(state: dict[str, Any]) -> BitmapMasks:
+def _restore_masks(state: dict[str, Any]) -> BitmapMasks:
     # Not by the constructor, which would copy them.
     masks = BitmapMasks.__new__(BitmapMasks)
     bitmaps = state["masks"]

@@ -11,6 +11,7 @@ from torch.utils.data import get_worker_info
 
 from asyncio_loader.bridge.native_threads import OpenCvShare
 from asyncio_loader.datasets.failures import FailureLog
+from asyncio_loader.datasets.hand_over import recycle_tensors
 from asyncio_loader.datasets.recipe import as_ref
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.datasets.source import SampleSource
@@ -46,6 +47,7 @@ class EpochReader:
         if worker is not None:
             # For as long as the process lives, like the one thread that torch leaves itself in a worker.
             OpenCvShare(worker.num_workers)
+            recycle_tensors()
 
     def read(self, part: Part, upcoming: Part | None = None) -> SampleStream:
         """The samples of a part. Ends a stream that is still open.

@@ -1,0 +1,217 @@
+"""Tensors of DataLoader workers in memory that is used again: whatever is kept stays what it was."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import multiprocessing
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from asyncio_loader.bridge.shared_blocks import can_share
+from asyncio_loader.datasets import hand_over
+from asyncio_loader.datasets.collate import collate
+from asyncio_loader.datasets.dataset import AsyncIterableDataset
+from asyncio_loader.records import Fetched
+from asyncio_loader.stores.memory import MemoryStore
+from asyncio_loader.transforms.formatting import DataContainer
+
+pytestmark = pytest.mark.skipif(not can_share(), reason="needs memfd_create")
+
+SIDE = 320  # 400 KiB of float32, 100 of uint8
+COUNT = 60
+
+
+def image(number: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.full((SIDE, SIDE), number % 251).to(dtype)
+
+
+class Images(IterableDataset[Any]):
+    """Number and image, in turn of the workers."""
+
+    def __init__(self, count: int = COUNT, dtype: torch.dtype = torch.float32) -> None:
+        self.count, self.dtype = count, dtype
+
+    def __iter__(self) -> Any:
+        worker = get_worker_info()
+        assert worker is not None
+        hand_over.recycle_tensors()
+        for number in range(worker.id, self.count, worker.num_workers):
+            yield number, image(number, self.dtype)
+
+
+def is_right(number: int, tensor: torch.Tensor) -> bool:
+    return bool((tensor == number % 251).all())
+
+
+def blocks_of(tensors: list[torch.Tensor]) -> set[int]:
+    """Files that the tensors lie in, by their number, of all that this process has mapped."""
+    found = {}
+    with open("/proc/self/maps", encoding="ascii") as maps:
+        for line in maps:
+            span, _, _, _, inode, *name = line.split()
+            if name and "memfd:asyncio-loader" in name[0]:
+                start, end = (int(part, 16) for part in span.split("-"))
+                found[start, end] = int(inode)
+    return {inode for (start, end), inode in found.items() if any(start <= t.data_ptr() < end for t in tensors)}
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_what_is_kept_stays_and_what_is_dropped_is_used_again(start: str) -> None:
+    draw = random.Random(1)
+    kept: list[tuple[int, torch.Tensor]] = []
+    used: set[int] = set()
+    for number, tensor in DataLoader(Images(), batch_size=None, num_workers=2, multiprocessing_context=start):
+        assert is_right(number, tensor)
+        used |= blocks_of([tensor])
+        # Of some nothing but a view, and a few of them only for a while.
+        if draw.random() < 0.3:
+            kept.append((number, tensor[5:9, ::7]))
+        if kept and draw.random() < 0.1:
+            kept.pop(draw.randrange(len(kept)))
+    del tensor
+
+    assert len(kept) > 5
+    assert all(is_right(number, tensor) for number, tensor in kept)
+    # As many as are kept, and those that were on their way; not one for each.
+    assert len(kept) <= len(used) < COUNT / 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int32, torch.float16])
+def test_any_type_arrives(dtype: torch.dtype) -> None:
+    for number, tensor in DataLoader(Images(6, dtype), batch_size=None, num_workers=1):
+        assert tensor.dtype == dtype
+        assert is_right(number, tensor)
+
+
+class Odd(IterableDataset[Any]):
+    """What is no plain tensor, or small."""
+
+    def __iter__(self) -> Any:
+        hand_over.recycle_tensors()
+        whole = torch.arange(SIDE * SIDE, dtype=torch.float32).reshape(SIDE, SIDE)
+        yield whole.t()
+        yield whole[:, ::2]
+        yield whole[:3]
+        yield whole[100:]
+        yield whole.to(torch.complex64)
+        yield torch.nn.Parameter(whole)
+        yield whole.clone().share_memory_()
+        yield whole.reshape(1, SIDE, SIDE, 1).expand(3, SIDE, SIDE, 1)
+        yield torch.zeros(0, SIDE)
+
+
+def test_what_is_not_plain_goes_as_before() -> None:
+    whole = torch.arange(SIDE * SIDE, dtype=torch.float32).reshape(SIDE, SIDE)
+    got = list(DataLoader(Odd(), batch_size=None, num_workers=1))
+    expected = [
+        whole.t(),
+        whole[:, ::2],
+        whole[:3],
+        whole[100:],
+        whole.to(torch.complex64),
+        whole,
+        whole,
+        whole.expand(3, SIDE, SIDE)[..., None],
+        torch.zeros(0, SIDE),
+    ]
+
+    assert [tensor.stride() for tensor in (got[0], got[1])] == [(1, SIDE), (SIDE, 2)]
+    assert isinstance(got[5], torch.nn.Parameter)
+    assert all(torch.equal(tensor, value) for tensor, value in zip(got, expected, strict=True))
+
+
+def _look(tensor: torch.Tensor, number: int, go: Any, answer: Any) -> None:
+    # By numpy: torch's threads are not in a forked child.
+    values = tensor.numpy()
+    go.wait(30)
+    answer.put(bool((values == number % 251).all()))
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_another_process_that_was_given_a_batch_keeps_it(start: str) -> None:
+    """Forked with it, or sent it: in neither case does a worker write there when the parent has dropped it."""
+    context = multiprocessing.get_context(start)
+    go, answer = context.Event(), context.SimpleQueue()
+    batches = iter(DataLoader(Images(), batch_size=None, num_workers=1))
+    number, tensor = next(batches)
+    other = context.Process(target=_look, args=(tensor, number, go, answer))
+    other.start()
+    del tensor
+    for later, tensor in batches:
+        assert is_right(later, tensor)
+    go.set()
+
+    assert answer.get() is True
+    other.join(30)
+    assert other.exitcode == 0
+
+
+def test_a_child_that_ends_frees_nothing_of_its_parent() -> None:
+    batches = iter(DataLoader(Images(), batch_size=None, num_workers=1))
+    number, tensor = next(batches)
+    child = os.fork()
+    if child == 0:
+        del tensor
+        os._exit(0)
+    os.waitpid(child, 0)
+    for _ in batches:
+        pass
+
+    assert is_right(number, tensor)
+
+
+class Cached(IterableDataset[Any]):
+    """The same tensor again and again, changed in between by nobody."""
+
+    def __iter__(self) -> Any:
+        hand_over.recycle_tensors()
+        tensor = hand_over.new_shared((SIDE, SIDE), torch.float32)
+        assert tensor is not None
+        tensor.numpy()[...] = 5
+        for number in range(20):
+            yield number, tensor
+
+
+def test_a_tensor_that_is_sent_again_and_again_is_not_filled_meanwhile() -> None:
+    kept = [tensor for number, tensor in DataLoader(Cached(), batch_size=None, num_workers=1) if number % 3 == 0]
+
+    assert all((tensor == 5).all() for tensor in kept)
+
+
+def _container(fetched: Fetched) -> dict[str, Any]:
+    tensor = image(fetched.index)[None].expand(3, SIDE, SIDE).contiguous()
+    return {"img": DataContainer(tensor, stack=True), "number": fetched.index}
+
+
+def _collate(samples: list[Any]) -> Any:
+    return collate(samples, samples_per_gpu=len(samples))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_dataset_of_ours_hands_its_batches_over_so(batch_size: int) -> None:
+    uris = [f"memory://{number}" for number in range(40)]
+    dataset = AsyncIterableDataset(
+        uris, transform=_container, storage=MemoryStore(dict.fromkeys(uris, b"x")), batch_size=batch_size
+    )
+    used: set[int] = set()
+    seen = []
+    for batch in DataLoader(dataset, batch_size, num_workers=1, collate_fn=_collate):
+        (stack,) = batch["img"].data
+        used |= blocks_of([stack])
+        seen += batch["number"].tolist()
+        assert all(is_right(int(number), one) for number, one in zip(batch["number"], stack, strict=True))
+
+    assert seen == list(range(40))
+    assert 0 < len(used) < 10
+
+
+def test_only_a_worker_recycles() -> None:
+    hand_over.recycle_tensors()
+
+    assert hand_over.new_shared((SIDE, SIDE), torch.float32) is None
+    assert np.isclose(float(image(3).mean()), 3)
