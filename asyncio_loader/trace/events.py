@@ -1,6 +1,7 @@
 """Events as lines of JSON, in the Trace Event Format.
 
-Times are seconds of `time.perf_counter`, which all processes of a machine share on Linux; the format has microseconds.
+Times are seconds of `time.perf_counter`, which all processes of a machine share on Linux. The format has microseconds;
+these are whole ones, rounded down, so that what comes after or inside of something else still does.
 A span of a thread is one event (``X``). One that is nobody's thread's, like a GET, is a pair (``b``, ``e``) that an id
 holds together; pairs of one id must nest.
 """
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-__all__ = ["Events", "args_text", "bare_uri", "quoted"]
+__all__ = ["Events", "Track", "args_text", "bare_uri", "quoted"]
 
 quoted = encode_basestring_ascii
 """A text as JSON: ASCII, so that a key with broken surrogates is as good as any."""
@@ -48,36 +49,27 @@ class Events:
 
     def span(self, category: str, name: str, tid: int, start_s: float, end_s: float, args: str = "") -> str:
         """What a thread did, or waited for."""
+        begun = int(start_s * 1e6)
         return (
-            f'{{"ph":"X","cat":"{category}","name":"{name}","pid":{self.pid},"tid":{tid},"ts":{start_s * 1e6:.3f},'
-            f'"dur":{max(0.0, end_s - start_s) * 1e6:.3f}{_args(args)}}}'
+            f'{{"ph":"X","cat":"{category}","name":"{name}","pid":{self.pid},"tid":{tid},"ts":{begun},'
+            f'"dur":{max(0, int(end_s * 1e6) - begun)}{_args(args)}}}'
         )
 
-    def begin(self, category: str, name: str, number: int, at_s: float, args: str = "") -> str:
-        """The beginning of a span on a track of its own, which has that number."""
-        return (
-            f'{{"ph":"b","cat":"{category}","name":"{name}","id2":{{"local":"{number:#x}"}},"pid":{self.pid},'
-            f'"tid":{self.pid},"ts":{at_s * 1e6:.3f}{_args(args)}}}'
-        )
-
-    def end(self, category: str, name: str, number: int, at_s: float) -> str:
-        """Its end."""
-        return (
-            f'{{"ph":"e","cat":"{category}","name":"{name}","id2":{{"local":"{number:#x}"}},"pid":{self.pid},'
-            f'"tid":{self.pid},"ts":{at_s * 1e6:.3f}}}'
-        )
+    def track(self, category: str, number: int) -> Track:
+        """A track of its own, which has that number."""
+        return Track(f'"cat":"{category}","id2":{{"local":"{number:#x}"}},"pid":{self.pid},"tid":{self.pid}')
 
     def instant(self, category: str, name: str, tid: int, at_s: float, args: str = "") -> str:
         """What a thread noticed."""
         return (
             f'{{"ph":"i","s":"t","cat":"{category}","name":"{name}","pid":{self.pid},"tid":{tid},'
-            f'"ts":{at_s * 1e6:.3f}{_args(args)}}}'
+            f'"ts":{int(at_s * 1e6)}{_args(args)}}}'
         )
 
     def counter(self, name: str, unit: str, at_s: float, value: float) -> str:
         """A figure, from now on."""
         args = _args(f'{{"{unit}":{value:.6g}}}')
-        return f'{{"ph":"C","name":{quoted(name)},"pid":{self.pid},"tid":{self.pid},"ts":{at_s * 1e6:.3f}{args}}}'
+        return f'{{"ph":"C","name":{quoted(name)},"pid":{self.pid},"tid":{self.pid},"ts":{int(at_s * 1e6)}{args}}}'
 
     def name_of_process(self, name: str) -> str:
         """What the viewer calls this process."""
@@ -86,6 +78,24 @@ class Events:
     def name_of_thread(self, tid: int, name: str) -> str:
         """What the viewer calls a thread."""
         return f'{{"ph":"M","name":"thread_name","pid":{self.pid},"tid":{tid},"args":{{"name":{quoted(name)}}}}}'
+
+
+class Track:
+    """Makes the lines of spans that are no thread's."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self, rest: str) -> None:
+        """Args: rest: what all of them have in common, as JSON."""
+        self._rest = rest
+
+    def begin(self, name: str, at_s: float, args: str = "") -> str:
+        """One begins."""
+        return f'{{"ph":"b","name":"{name}",{self._rest},"ts":{int(at_s * 1e6)}{_args(args)}}}'
+
+    def end(self, name: str, at_s: float) -> str:
+        """The one that began last ends."""
+        return f'{{"ph":"e","name":"{name}",{self._rest},"ts":{int(at_s * 1e6)}}}'
 
 
 def _args(text: str) -> str:

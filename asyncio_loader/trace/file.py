@@ -109,7 +109,7 @@ def _beginning() -> bytes:
     args = args_text({"time": now})
     return (
         f'{{"ph":"i","s":"g","cat":"trace","name":"asyncio_loader trace","pid":{pid},"tid":{pid},'
-        f'"ts":{at_s * 1e6:.3f},"args":{args}}}'
+        f'"ts":{int(at_s * 1e6)},"args":{args}}}'
     ).encode("ascii")
 
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from asyncio_loader.trace.events import Events, args_text, bare_uri, quoted
+from asyncio_loader.trace.events import Events, Track, args_text, bare_uri, quoted
 
 __all__ = ["Attempt", "Item", "ObjectRecord", "ObjectTracks", "SecondGet", "Sink"]
 
@@ -89,16 +89,16 @@ class Attempt:
         """What it is made up of; `number` from 1."""
         if self.begun_s > self.asked_s:
             yield Stage("turn", self.asked_s, self.begun_s)
-        args: dict[str, object] = {"attempt": number}
+        args = f'{{"attempt":{number}'
         if self.error:
-            args["error"] = self.error
+            args += f',"error":{quoted(self.error)}'
         if self.is_second:
-            args["answered"] = "second GET"
+            args += ',"answered":"second GET"'
         parts: tuple[Stage, ...] = ()
         if self.head_s:
             body = Stage("body", self.head_s, self.ended_s)
             parts = (Stage("first byte", self.begun_s, self.head_s), body)
-        yield Stage("GET", self.begun_s, self.ended_s, args_text(args), parts)
+        yield Stage("GET", self.begun_s, self.ended_s, f"{args}}}", parts)
 
 
 class ObjectRecord:
@@ -172,23 +172,16 @@ class ObjectRecord:
     def lines(self, events: Events) -> list[str]:
         """See `Item`."""
         end_s = self.delivered_s or self.closed_s
-        lines = [events.begin("object", "object", self._number, self.drawn_s, self._args())]
+        track = events.track("object", self._number)
+        lines = [track.begin("object", self.drawn_s, self._args())]
         for stage in self._stages():
             if not stage.start_s:
                 break
-            self._write(lines, events, stage, end_s)
+            _write(lines, track, stage, end_s)
             if not stage.end_s:
                 break
-        lines.append(events.end("object", "object", self._number, end_s))
+        lines.append(track.end("object", end_s))
         return lines
-
-    def _write(self, lines: list[str], events: Events, stage: Stage, most_s: float) -> None:
-        # What did not end, or went on after all was closed, ends with the whole.
-        end_s = min(stage.end_s or most_s, most_s)
-        lines.append(events.begin("object", stage.name, self._number, min(stage.start_s, end_s), stage.args))
-        for part in stage.parts:
-            self._write(lines, events, part, end_s)
-        lines.append(events.end("object", stage.name, self._number, end_s))
 
     def _stages(self) -> Iterator[Stage]:
         yield Stage("queued", self.drawn_s, self.granted_s)
@@ -211,6 +204,15 @@ class ObjectRecord:
         if not self.delivered_s:
             said += ',"unfinished":true'
         return f'{{"uri":{quoted(bare_uri(self.uri))},"size_bytes":{self.size_bytes},{said}}}'
+
+
+def _write(lines: list[str], track: Track, stage: Stage, most_s: float) -> None:
+    # What did not end, or went on after all was closed, ends with the whole.
+    end_s = min(stage.end_s or most_s, most_s)
+    lines.append(track.begin(stage.name, min(stage.start_s, end_s), stage.args))
+    for part in stage.parts:
+        _write(lines, track, part, end_s)
+    lines.append(track.end(stage.name, end_s))
 
 
 class SecondGet:
@@ -243,10 +245,8 @@ class SecondGet:
         args = args_text(
             {"uri": bare_uri(self._uri), "attempt": self._attempt, "won": self.has_won, "outcome": self.outcome}
         )
-        return [
-            events.begin("second GET", "second GET", self._number, self.begun_s, args),
-            events.end("second GET", "second GET", self._number, self.ended_s),
-        ]
+        track = events.track("second GET", self._number)
+        return [track.begin("second GET", self.begun_s, args), track.end("second GET", self.ended_s)]
 
 
 class ObjectTracks:

@@ -15,8 +15,8 @@ EVENTS = Events(77)
     [
         EVENTS.span("thread", "transform", 9, 1.0, 1.5, args_text({"uri": "s3://b/k"})),
         EVENTS.span("thread", "transform", 9, 1.0, 1.5),
-        EVENTS.begin("object", "GET", 1 << 40, 1.0, args_text({"attempt": 1})),
-        EVENTS.end("object", "GET", 1 << 40, 1.0),
+        EVENTS.track("object", 1 << 40).begin("GET", 1.0, args_text({"attempt": 1})),
+        EVENTS.track("object", 1 << 40).end("GET", 1.0),
         EVENTS.instant("engine", "GET failed", 9, 1.0, args_text({"error": "Throttled"})),
         EVENTS.counter("train: window", "bytes", 1.0, 67_108_864),
         EVENTS.name_of_process('asyncio_loader "ä"'),
@@ -29,11 +29,12 @@ def test_each_line_is_an_event_of_the_format(line: str) -> None:
     check_event(json.loads(line))
 
 
-def test_times_are_microseconds_and_keep_nanoseconds() -> None:
-    event = json.loads(EVENTS.span("thread", "x", 9, 123_456.123_456_789, 123_456.223_456_789))
+def test_times_are_whole_microseconds_and_what_ends_at_the_same_moment_still_does() -> None:
+    event = json.loads(EVENTS.span("thread", "x", 9, 123_456.123_456_789, 123_456.223_457_1))
+    end = json.loads(EVENTS.track("object", 1).end("x", 123_456.223_457_1))
 
-    assert event["ts"] == pytest.approx(123_456_123_456.789, abs=0.002)
-    assert event["dur"] == pytest.approx(100_000.0, abs=0.002)
+    assert (event["ts"], event["dur"]) == (123_456_123_456, 100_001)
+    assert end["ts"] == event["ts"] + event["dur"]
 
 
 def test_a_span_that_ends_before_it_began_took_no_time() -> None:
