@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 from asyncio_loader.doctor.findings import Finding, of_error
 from asyncio_loader.errors import AccessDenied, ConfigError, LoaderError, ObjectNotFound
 from asyncio_loader.options import RetryPolicy
-from asyncio_loader.stores.base import Entry
+from asyncio_loader.stores.listing import first_objects
 from asyncio_loader.stores.retry import retry_calls
 from asyncio_loader.stores.router import StoreRouter, scheme_of
 
@@ -48,7 +45,7 @@ async def check_reading(store: StoreRouter, uri: str, retry: RetryPolicy, *, may
     """
     access = Access()
     try:
-        objects = await _first_objects(store, uri)
+        objects = await first_objects(store, uri, _MOST_OBJECTS)
     except LoaderError as error:
         await _without_listing(store, uri, retry, error, access)
         return access
@@ -156,18 +153,6 @@ def _left_there(uri: str, error: LoaderError) -> Finding:
         f"{uri} was put and cannot be deleted: {of_error('put', error, uri).text}",
         "delete it by hand; old checkpoints (max_keep_ckpts) would stay, too",
     )
-
-
-async def _first_objects(store: StoreRouter, uri: str) -> list[tuple[str, int]]:
-    found: list[tuple[str, int]] = []
-    async with aclosing(cast("AsyncGenerator[Entry, None]", store.list(uri))) as entries:
-        async for entry in entries:
-            # Consoles mark directories by empty objects.
-            if entry.size_bytes:
-                found.append((entry.uri, entry.size_bytes))
-            if len(found) == _MOST_OBJECTS:
-                break
-    return found
 
 
 async def _get_byte(store: StoreRouter, uri: str, retry: RetryPolicy) -> int:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from typing import cast
+from collections.abc import Sequence
 
 from asyncio_loader.bridge.loop_thread import LoopThread
 from asyncio_loader.errors import ObjectNotFound
 from asyncio_loader.options import RetryPolicy, S3Options
-from asyncio_loader.stores.base import Entry
+from asyncio_loader.stores.listing import first_objects
 from asyncio_loader.stores.router import StoreRouter
 
 __all__ = ["choose_objects", "list_objects"]
@@ -20,7 +18,7 @@ _RETRY = RetryPolicy(max_attempts=3, deadline_s=30.0)
 _IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".jpe", ".png", ".tif", ".tiff", ".webp")
 
 
-def list_objects(uri: str, storage: S3Options, most: int) -> list[tuple[str, int | None]]:
+def list_objects(uri: str, storage: S3Options, most: int) -> list[tuple[str, int]]:
     """URI and size in bytes of the first `most` objects whose URI starts with this one, in the order of their keys.
 
     Raises:
@@ -29,7 +27,7 @@ def list_objects(uri: str, storage: S3Options, most: int) -> list[tuple[str, int
     loop_thread = LoopThread("tune-listing")
     store = StoreRouter(storage, timeouts=_RETRY)
     try:
-        entries = loop_thread.run(_first(store, uri, most))
+        entries = loop_thread.run(first_objects(store, uri, most))
     finally:
         loop_thread.close(store.aclose)
     if not entries:
@@ -41,15 +39,3 @@ def choose_objects(objects: Sequence[tuple[str, int | None]]) -> list[tuple[str,
     """Those with the names of images, if there are any: an annotation file among them would stand for all the rest."""
     images = [(uri, size_bytes) for uri, size_bytes in objects if uri.lower().endswith(_IMAGES)]
     return images or list(objects)
-
-
-async def _first(store: StoreRouter, uri: str, most: int) -> list[tuple[str, int | None]]:
-    found: list[tuple[str, int | None]] = []
-    async with aclosing(cast("AsyncGenerator[Entry, None]", store.list(uri))) as entries:
-        async for entry in entries:
-            # Consoles mark directories by empty objects.
-            if entry.size_bytes:
-                found.append((entry.uri, entry.size_bytes))
-            if len(found) == most:
-                break
-    return found

@@ -1,14 +1,16 @@
-"""The tree of files that OpenMMLab's own tests of storage backends use, on real servers."""
+"""On real servers the tree of files that OpenMMLab's own tests of storage backends use; on the simulator images."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
 from asyncio_loader.stores.s3.store import S3Store
+from asyncio_loader.testing import S3Simulator
+from tests.unit.openmmlab.prefetch_case import images
 
 TREE = {
     "dir1/text3.txt": b"text3",
@@ -17,6 +19,21 @@ TREE = {
     "text1.txt": b"text1",
     "text2.txt": b"text2",
 }
+
+
+@pytest.fixture(scope="module")
+def _images_of_case() -> Iterator[S3Simulator]:
+    with S3Simulator(images()) as server:
+        yield server
+
+
+@pytest.fixture
+def simulator(_images_of_case: S3Simulator, monkeypatch: pytest.MonkeyPatch) -> S3Simulator:
+    """The eleven images of prefetch_case.py on this process's S3, and an empty log."""
+    for name, value in _images_of_case.environ.items():
+        monkeypatch.setenv(name, value)
+    _images_of_case.requests(clear=True)
+    return _images_of_case
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import pickle
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,6 @@ from asyncio_loader.openmmlab.prefetch import PrefetchDataset
 from asyncio_loader.options import FetchOptions, RetryPolicy
 from asyncio_loader.testing import Fault, S3Simulator
 from tests.unit.openmmlab.prefetch_case import COUNT, MAPPED, ImagesOfCase, LoadImageOfCase, images, seen
-
-
-@pytest.fixture(scope="module")
-def _server() -> Iterator[S3Simulator]:
-    with S3Simulator(images()) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def simulator(_server: S3Simulator, monkeypatch: pytest.MonkeyPatch) -> S3Simulator:
-    """Eleven images on this process's S3, and an empty log."""
-    for name, value in _server.environ.items():
-        monkeypatch.setenv(name, value)
-    _server.requests(clear=True)
-    return _server
 
 
 def reads(simulator: S3Simulator) -> Counter[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from asyncio_loader.errors import StateMismatch
 from asyncio_loader.openmmlab.prefetch_hook import STATE_KEY
 from asyncio_loader.records import Fetched
 from asyncio_loader.testing import S3Simulator
-from tests.unit.openmmlab.prefetch_case import COUNT, images
+from tests.unit.openmmlab.prefetch_case import COUNT
 from tests.unit.openmmlab.runner_case import INSIDE, KillAfter, Killed, Notes, make_runner
 
 EPOCHS = {"by_epoch": True, "max_epochs": 3}
@@ -26,20 +25,6 @@ EPOCHS = {"by_epoch": True, "max_epochs": 3}
 STEPS = 4
 ITERATIONS = {"by_epoch": False, "max_iters": 3 * STEPS}
 EVERY_SECOND = {"type": "CheckpointHook", "by_epoch": False, "interval": 2}
-
-
-@pytest.fixture(scope="module")
-def _server() -> Iterator[S3Simulator]:
-    with S3Simulator(images()) as server:
-        yield server
-
-
-@pytest.fixture
-def simulator(_server: S3Simulator, monkeypatch: pytest.MonkeyPatch) -> S3Simulator:
-    for name, value in _server.environ.items():
-        monkeypatch.setenv(name, value)
-    _server.requests(clear=True)
-    return _server
 
 
 def pack(fetched: Fetched) -> dict[str, Any]:
