@@ -91,13 +91,15 @@ class TraceFile:
         data = b",\n" + ",\n".join(lines).encode("ascii") + _CLOSING
         descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            # Of the open file, hence also between threads; gone when it is closed, however the process ends.
+            # Of the open file, hence also between threads; gone when the process ends, in whatever way.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             end = _end_of_events(descriptor, self.path)
             if end + len(data) > self.max_bytes:
                 return False
             _write(descriptor, data, end, self.path)
         finally:
+            # Not left to the closing: a process that was forked meanwhile has the file open, too, for all its life.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
         return True
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pickle
@@ -79,6 +80,26 @@ def test_what_a_killed_process_left_is_cut_off_by_the_next_append(tmp_path: Path
     trace.append([LINE])
 
     assert names(trace.path) == ["x"] * 3
+
+
+def test_a_process_that_is_forked_in_the_midst_of_it_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = TraceFile.create(tmp_path / "t.json")
+    pwrite, copies = os.pwrite, []
+
+    def fork(descriptor: int, data: bytes, offset: int) -> int:
+        # What a child has: another descriptor of the same open file.
+        copies.append(os.dup(descriptor))
+        return pwrite(descriptor, data, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_module.os, "pwrite", fork)
+        trace.append([LINE])
+
+    with open(trace.path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(*copies)
 
 
 def test_a_file_that_was_emptied_meanwhile_is_refused_and_left_alone(tmp_path: Path) -> None:
