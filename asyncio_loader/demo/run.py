@@ -8,7 +8,7 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,9 +125,14 @@ def _load_config(bucket: DemoBucket, steps: int | None) -> Config:
 
 def _train(config: Config, work_dir: Path, total: int, screen: Screen) -> TrainingReport:
     with screen.progress("train", total) as advance:
-        hook = ProgressHook(lambda step, loss: advance(step, f"loss {loss:.3f}"))
-        # The log goes to a file in the work directory; here the bar speaks.
+        hook = ProgressHook(lambda step, loss, scalars: advance(step, _note(loss, scalars)))
+        # The log goes to a file in the work directory; here the line speaks.
         return train(config, work_dir=work_dir, hooks=[hook], console=io.StringIO())
+
+
+def _note(loss: float, scalars: Mapping[str, float]) -> str:
+    rate, waits = scalars["loader/samples_per_s"], scalars["loader/wait_share"]
+    return f"loss {loss:.3f}  {rate:.1f} img/s  wait {waits:.0%}"
 
 
 def _pictures(directory: Path, report: TrainingReport) -> list[Picture]:

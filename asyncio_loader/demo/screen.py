@@ -1,4 +1,4 @@
-"""What the demo shows: bars that move on a terminal, plain lines anywhere else, a table at the end."""
+"""What the demo shows: lines that move on a terminal, plain ones anywhere else, a table at the end."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from asyncio_loader.progress import Board, Mode, StepLine, choose_mode, open_output
 
 __all__ = ["Advance", "Screen"]
 
@@ -23,7 +24,8 @@ class Screen:
     """Standard output. Used from one thread at a time."""
 
     def __init__(self) -> None:
-        # Bound to this stream: pycocotools' output is caught by swapping `sys.stdout`, and a bar must not follow it.
+        # Bound to this stream: pycocotools' output is caught by swapping `sys.stdout`, and a line must not follow it.
+        self._stream = sys.stdout
         self._console = Console(file=sys.stdout, highlight=False)
 
     def say(self, text: str) -> None:
@@ -32,14 +34,13 @@ class Screen:
 
     @contextlib.contextmanager
     def progress(self, name: str, total: int) -> Iterator[Advance]:
-        """A bar from 0 to `total` for the length of the block."""
-        if not self._console.is_terminal:
+        """A line from 0 to `total` for the length of the block."""
+        if choose_mode(self._stream) is not Mode.LIVE:
             yield self._line_by_line(name, total)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.fields[note]}"), console=self._console) as bars:
-            bar = bars.add_task(name, total=total, note="")
-            yield lambda done, note: bars.update(bar, completed=done, note=note)
+        line = StepLine(name, total)
+        with Board(lambda: open_output(Mode.LIVE, self._stream)).show(line):
+            yield line.advance
 
     def table(self, title: str, rows: Mapping[str, str]) -> None:
         """Names and values."""

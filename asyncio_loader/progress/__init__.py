@@ -6,7 +6,10 @@ from asyncio_loader.progress.board import Board, Shown, process_board
 from asyncio_loader.progress.figures import Reading, RecentFigures, as_scalars
 from asyncio_loader.progress.iteration import IterationLine, check_progress
 from asyncio_loader.progress.modes import Mode, can_be_live, choose_mode
+from asyncio_loader.progress.output import open_output
+from asyncio_loader.progress.steps import StepLine
 from asyncio_loader.progress.streams import following
+from asyncio_loader.progress.terminals import is_terminal, width_of
 from asyncio_loader.progress.transfer import TransferLine, showing_transfers, transferring
 
 __all__ = [
@@ -16,13 +19,17 @@ __all__ = [
     "Reading",
     "RecentFigures",
     "Shown",
+    "StepLine",
     "TransferLine",
     "as_scalars",
     "can_be_live",
     "check_progress",
     "choose_mode",
     "following",
+    "is_terminal",
+    "open_output",
     "process_board",
     "showing_transfers",
     "transferring",
+    "width_of",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -13,11 +12,10 @@ from rich.text import Text
 
 from asyncio_loader.progress.output import Line
 from asyncio_loader.progress.streams import Diversion
+from asyncio_loader.progress.terminals import width_of
 from asyncio_loader.progress.words import printable
 
-__all__ = ["LiveOutput", "width_of"]
-
-_USUAL_COLUMNS = 80
+__all__ = ["LiveOutput"]
 
 
 class LiveOutput:
@@ -82,14 +80,3 @@ class _Console(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """As it was written, also where a line is longer than the terminal is wide."""
         super().print(*objects, **{"soft_wrap": True, **options})
-
-
-def width_of(stream: TextIO) -> int:
-    """Columns of a terminal; 80 where it does not say, or says 0. COLUMNS in the environment counts first."""
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and int(columns):
-        return int(columns)
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
-    except (OSError, ValueError):
-        return _USUAL_COLUMNS

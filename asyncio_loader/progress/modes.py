@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.progress.terminals import is_terminal
 
-__all__ = ["VARIABLE", "Mode", "can_be_live", "choose_mode", "is_terminal"]
+__all__ = ["VARIABLE", "Mode", "can_be_live", "choose_mode"]
 
 VARIABLE = "ASYNCIO_LOADER_PROGRESS"
 """Environment variable that says the mode."""
-
-# Terminals by name that do not move their cursor. Without a name nothing is known of what they can do.
-_DUMB = ("", "dumb", "unknown")
 
 
 class Mode(enum.Enum):
@@ -48,16 +46,6 @@ def choose_mode(stream: TextIO, environ: Mapping[str, str] = os.environ) -> Mode
 def can_be_live() -> bool:
     """Whether progress on standard error would be a live line now. Raises ConfigError as `choose_mode`."""
     return choose_mode(sys.stderr) is Mode.LIVE
-
-
-def is_terminal(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a stream is a terminal that can move its cursor."""
-    try:
-        has_one = stream.isatty()
-    except ValueError:
-        # It is closed.
-        return False
-    return has_one and environ.get("TERM", "").lower() not in _DUMB
 
 
 def _asked_for(text: str) -> Mode:

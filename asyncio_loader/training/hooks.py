@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -56,9 +56,12 @@ class ThroughputHook(Hook):  # type: ignore[misc]
 
 
 class ProgressHook(Hook):  # type: ignore[misc]
-    """Calls `report(step, loss)` after each step, steps counted from 1."""
+    """Calls `report(step, loss, scalars)` after each step, steps counted from 1.
 
-    def __init__(self, report: Callable[[int, float], None]) -> None:
+    The scalars are those of `progress.as_scalars`; none where no hook before this one has put them into the hub.
+    """
+
+    def __init__(self, report: Callable[[int, float, Mapping[str, float]], None]) -> None:
         self._report = report
 
     def after_train_iter(
@@ -66,4 +69,10 @@ class ProgressHook(Hook):  # type: ignore[misc]
     ) -> None:
         """See the class."""
         if outputs is not None:
-            self._report(runner.iter + 1, float(outputs["loss"].detach()))
+            buffers = runner.message_hub.log_scalars
+            scalars = {
+                name.removeprefix("train/"): float(buffer.current())
+                for name, buffer in buffers.items()
+                if name.startswith("train/loader/")
+            }
+            self._report(runner.iter + 1, float(outputs["loss"].detach()), scalars)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from typing import TextIO
+
+from asyncio_loader.progress.terminals import is_terminal, width_of
+from asyncio_loader.progress.words import printable
 
 __all__ = ["LiveLine"]
 
@@ -25,14 +27,16 @@ class LiveLine:
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
-        self._is_terminal = stream.isatty()
+        self._is_terminal = is_terminal(stream)
         self._is_dirty = False
         self._said_s = clock()
 
     def show(self, text: str) -> None:
         """What goes on now; the next one takes its place."""
         if self._is_terminal:
-            width = shutil.get_terminal_size().columns - 1
+            # Its last column may begin a new line.
+            width = max(1, width_of(self._stream) - 1)
+            text = printable(text, self._stream.encoding)
             self._write(f"\r{text[:width]}{_CLEAR_TO_END}")
             self._is_dirty = True
         elif self._clock() - self._said_s >= _PLAIN_EVERY_S:
@@ -41,7 +45,7 @@ class LiveLine:
     def keep(self, text: str) -> None:
         """A line that stays."""
         self.clear()
-        self._write(f"{text}\n")
+        self._write(f"{printable(text, self._stream.encoding)}\n")
         self._said_s = self._clock()
 
     def clear(self) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from asyncio_loader.demo.screen import Screen
+from tests.unit.progress.terminal import Pty
 
 
 def test_without_a_terminal_a_bar_is_ten_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -13,6 +14,23 @@ def test_without_a_terminal_a_bar_is_ten_lines(capsys: pytest.CaptureFixture[str
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10
     assert (lines[0], lines[-1]) == ("train 4/40  loss 4", "train 40/40  loss 40")
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_on_a_terminal_it_is_a_line_that_moves(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COLUMNS", "CI", "ASYNCIO_LOADER_PROGRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with Pty(columns) as pty:
+        monkeypatch.setattr("sys.stdout", pty.stream)
+        with Screen().progress("train", 40) as advance:
+            advance(10, "loss 1.2")
+            while "25%" not in pty.text:
+                pty.read(1)
+        pty.read(10)
+
+    assert pty.screen.lines[0].startswith("train  10/40 in 0:0")
+    assert max(map(len, pty.screen.lines)) < columns
 
 
 def test_few_steps_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:

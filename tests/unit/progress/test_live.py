@@ -15,9 +15,10 @@ from asyncio_loader.datasets import loader as loader_module
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.progress.board import Board
-from asyncio_loader.progress.live import LiveOutput, width_of
+from asyncio_loader.progress.live import LiveOutput
 from asyncio_loader.progress.modes import Mode, choose_mode
 from asyncio_loader.progress.output import open_output
+from asyncio_loader.progress.terminals import width_of
 from asyncio_loader.stores.memory import MemoryStore
 from tests.unit.progress.lines import Named
 from tests.unit.progress.terminal import Pty

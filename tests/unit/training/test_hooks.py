@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -53,11 +54,14 @@ def test_the_loaders_own_figures_go_to_the_log_and_not_to_checkpoints() -> None:
 
 
 def test_progress_is_reported_by_steps_from_one() -> None:
-    seen: list[tuple[int, float]] = []
+    seen: list[tuple[int, float, Mapping[str, float]]] = []
+    hub = MessageHub.get_instance(f"test-{uuid4().hex}")
+    hub.update_scalar("train/time", 0.5)
+    hub.update_scalar("train/loader/in_flight", 3)
 
     loss = torch.tensor(0.25, requires_grad=True)
-    ProgressHook(lambda step, value: seen.append((step, value))).after_train_iter(
-        SimpleNamespace(iter=0), 0, outputs={"loss": loss}
+    ProgressHook(lambda *told: seen.append(told)).after_train_iter(
+        SimpleNamespace(iter=0, message_hub=hub), 0, outputs={"loss": loss}
     )
 
-    assert seen == [(1, 0.25)]
+    assert seen == [(1, 0.25, {"loader/in_flight": 3.0})]
