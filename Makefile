@@ -7,7 +7,7 @@ PEERS  := $(VENV)/.installed-peers
 DOCS   := $(VENV)/.installed-docs
 SIMD   := $(CURDIR)/.venv/pillow-simd
 
-.PHONY: help setup demo test lint docs bench compare pillow-simd pillow-simd-headers test-pillow-simd clean
+.PHONY: help setup demo test chromium lint docs bench compare pillow-simd pillow-simd-headers test-pillow-simd clean
 help:
 	@echo "make setup    install everything into $(VENV)"
 	@echo "make demo     from a bucket to a training Faster R-CNN, on this machine"
@@ -39,8 +39,17 @@ demo: $(STAMP)
 	$(BIN)/asyncio-loader demo
 
 # PASSIVE: OpenMP threads that wait for work sleep instead of spinning on cores that servers and decoders need.
-test: $(STAMP)
+test: $(STAMP) chromium
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+
+# The browser that a test looks at the page of `asyncio-loader report` with; where it cannot be had, the test says so and
+# is skipped.
+chromium:
+	@command -v chromium >/dev/null 2>&1 || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+			{ apt-get update && apt-get install --yes --no-install-recommends chromium; } >/dev/null 2>&1; \
+		fi; command -v chromium >/dev/null 2>&1 || echo "no chromium here: the test of the report page is skipped"; \
+	}
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

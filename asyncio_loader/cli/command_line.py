@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from asyncio_loader import __version__
-from asyncio_loader.cli import convert, demo, doctor, show, train, tune
+from asyncio_loader.cli import convert, demo, doctor, report, show, train, tune
 from asyncio_loader.cli.exit_codes import OK, is_bug, is_one_of_several, rank, say, tell
 from asyncio_loader.cli.interrupts import ENDS, InterruptDeadline, Terminated, terminable
 from asyncio_loader.errors import LoaderError
@@ -44,6 +44,7 @@ _COMMANDS: dict[str, Command] = {
     "convert": convert,
     "doctor": doctor,
     "show": show,
+    "report": report,
 }
 
 

@@ -16,6 +16,7 @@ _EXTRAS = {
     **dict.fromkeys(("mmengine", "torchvision", "pycocotools", "rich"), "train"),
     "moto": "demo",
     "prometheus_client": "metrics",
+    "plotly": "report",
 }
 
 

@@ -44,6 +44,7 @@ def _of_dataset(dataset: AsyncIterableDataset) -> dict[str, Any]:
         "seed": dataset.seed,
         "drop_last": dataset.drop_last,
         "on_error": dataset.on_error,
+        "quarantine": dataset.failure_rules.quarantine,
         "options": _plain(asdict(dataset.options)),
         "storage": _plain(asdict(dataset.storage)) if is_dataclass(dataset.storage) else type(dataset.storage).__name__,
     }

@@ -51,6 +51,13 @@ def test_steps_have_times_and_their_sum_is_the_total() -> None:
     assert record.broken == ()
 
 
+def test_the_slowest_are_those_of_the_summary_and_of_what_came_after_it() -> None:
+    whole = {"kind": "whole", "loader": "train", "at_s": 1, "stats": {}, "slowest": [[3.0, "a"], [1.0, "b"]]}
+    record = parse_record(file_of(HEAD, step(1), whole, {**step(2), "slowest": [[2.0, "c"]]}), source="r")
+
+    assert record.total("train").slowest == ((3.0, "a"), (2.0, "c"), (1.0, "b"))
+
+
 def test_steps_are_merged_to_as_few_as_are_wanted() -> None:
     steps = parse_record(file_of(HEAD, *(step(n, samples=n) for n in range(1, 8))), source="r").steps("train")
 
