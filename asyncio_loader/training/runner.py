@@ -44,6 +44,7 @@ from asyncio_loader.training.out_dirs import check_writable
 from asyncio_loader.training.parallel import BroadcastBuffers, RankRunner
 from asyncio_loader.training.places import Places, look_back, plan_places
 from asyncio_loader.training.preprocess import ImagePreprocessor, check_normalized_once
+from asyncio_loader.training.recording import recorded
 from asyncio_loader.training.run_log import quiet_rank, relay_log
 from asyncio_loader.training.tracing import open_trace
 from asyncio_loader.training.translate import RunPlan, translate
@@ -160,6 +161,9 @@ def train(
             quiet_rank(runner.logger, ranks.rank)
         relay.attach(runner.logger)
         stack.enter_context(shipped(_plan_shipment(config, parts, runner), runner.logger, before_kill))
+        # After the former, so that it is complete when it is copied with the log.
+        loaders = {"train": parts.train_loader, "val": parts.val_loader}
+        stack.enter_context(recorded(loaders, Path(runner.log_dir), parts.ranks))
         start_s = time.monotonic()
         with noticing_lost_ranks():
             runner.train()

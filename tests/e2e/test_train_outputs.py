@@ -116,7 +116,7 @@ def test_what_a_run_leaves_in_the_bucket_and_on_disk(s3: Place, options: dict[st
     assert checkpoints == ["best_bbox_mAP_epoch_1.pth", "epoch_2.pth", "epoch_3.pth"]
     best = read_checkpoint(f"{s3.root}/ckpt/run/best_bbox_mAP_epoch_1.pth")
     assert best.keys() == {"meta", "state_dict", "message_hub"}
-    assert {Path(name).suffix for name in s3.names("logs/run")} == {".log", ".json", ".py"}
+    assert {Path(name).suffix for name in s3.names("logs/run")} == {".log", ".json", ".py", ".jsonl"}
     assert BASE.name in s3.names("logs/run")
     assert "Epoch(train) [3][1/1]" in s3.log("run")
     left = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}

@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 
 from asyncio_loader.config import load_config
 from asyncio_loader.errors import ConfigError, LoaderError
+from asyncio_loader.record import read_record
 from asyncio_loader.testing.synthetic import write_synthetic_coco
 from asyncio_loader.training import runner
 from asyncio_loader.training.datasets import build_loader
@@ -307,7 +308,17 @@ def test_what_mmengine_writes_twice_is_shipped_once(options: dict[str, Any], tmp
 
     names = sorted(path.name for path in (tmp_path / "logs").rglob("*.*"))
     (log,) = (tmp_path / "run").glob("*/*.log")
-    assert names == [f"{log.stem}.json", log.name, BASE.name]
+    assert names == [f"{log.stem}.json", log.name, BASE.name, "record.jsonl"]
+
+
+def test_the_record_of_a_run_is_complete_when_it_is_shipped(options: dict[str, Any], tmp_path: Path) -> None:
+    report = run({**options, "log_config.hooks.0.out_dir": str(tmp_path / "logs")}, tmp_path / "run")
+
+    (path,) = (tmp_path / "logs").rglob("record.jsonl")
+    record = read_record(path)
+    assert record.total("train").samples == report.stats.samples > 0
+    assert record.total("train").fetch.count == report.stats.fetch.count
+    assert record.segments[0].options["train"]["batch_size"] == 1
 
 
 @pytest.mark.parametrize(
