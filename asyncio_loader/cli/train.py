@@ -76,7 +76,10 @@ def _load_and_train(arguments: argparse.Namespace, agreed: AbstractContextManage
         from asyncio_loader.config import load_config, parse_cfg_options
 
         config = load_config(arguments.config, parse_cfg_options(arguments.cfg_options))
+        from asyncio_loader.progress import process_board
         from asyncio_loader.training.runner import train
+    # A process that is not unwound leaves a terminal whose last line has an end, too.
+    arguments.before_kill(process_board().close)
     train(
         config,
         work_dir=arguments.work_dir,

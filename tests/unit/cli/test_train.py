@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from asyncio_loader.cli import main
+from asyncio_loader.cli.interrupts import InterruptDeadline
+from asyncio_loader.progress import process_board
 
 
 def test_what_the_arguments_say_reaches_the_command(train_with: Callable[..., int]) -> None:
@@ -22,6 +24,19 @@ def test_what_the_arguments_say_reaches_the_command(train_with: Callable[..., in
     assert (arguments.config, arguments.work_dir) == (Path("config.py"), Path("w"))
     assert (arguments.cfg_options, arguments.resume, arguments.trust) == (["a=1", "b.c=2"], True, ["d"])
     assert (arguments.metrics_port, arguments.metrics_addr) == (9400, "127.0.0.1")
+
+
+def test_a_run_that_is_not_unwound_leaves_a_clean_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = Path(__file__).parents[3] / "pipelines" / "demo" / "faster_rcnn_r18_fpn_synthetic_s3.py"
+    (tmp_path / "config.py").write_text(f"_base_ = {str(base)!r}\n", encoding="utf-8")
+    acts: list[Callable[[], None]] = []
+    seen: dict[str, object] = {}
+    monkeypatch.setattr(InterruptDeadline, "before_end", lambda deadline, act: acts.append(act))
+    monkeypatch.setattr("asyncio_loader.training.runner.train", lambda config, **options: seen.update(options))
+
+    assert main(["train", str(tmp_path / "config.py"), "--progress"]) == 0
+    assert acts == [process_board().close]
+    assert seen["progress"] is True
 
 
 @pytest.mark.parametrize(("option", "progress"), [((), None), (("--progress",), True), (("--no-progress",), False)])

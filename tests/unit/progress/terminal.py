@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -10,7 +11,8 @@ import select
 import struct
 import subprocess
 import termios
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
 
 __all__ = ["Pty", "Screen"]
@@ -99,6 +101,24 @@ class Pty:
         self.text += text
         self.screen.write(text)
         return text
+
+    @contextlib.contextmanager
+    def being_read(self) -> Iterator[None]:
+        """Read in a thread meanwhile, and all of it at the end: a terminal that nobody reads is full after 4 KB."""
+        over = threading.Event()
+
+        def read() -> None:
+            while not over.is_set():
+                self.read(0.05)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield
+        finally:
+            over.set()
+            reader.join()
+            self.read()
 
     def __enter__(self) -> Pty:
         return self

@@ -198,8 +198,25 @@ def test_a_terminal_that_moves_no_cursor_gets_plain_lines(term: str | None, monk
     assert pty.text == "a went\r\n"
 
 
+def test_a_forked_child_gets_its_streams_back_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Pty(80) as pty:
+        monkeypatch.setattr(sys, "stdout", pty.stream)
+        output = LiveOutput(pty.stream)
+        output.refresh([Named("a")])
+        pty.read(10)
+        diverted = sys.stdout
+        output.forget()
+
+        assert diverted is not pty.stream
+        assert sys.stdout is pty.stream
+        assert pty.read() == ""
+        output.close()
+
+
 PROGRAM = """
-import logging, sys
+import logging, signal, sys
+# It may be ignored: a shell does that for jobs in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 logging.basicConfig(format="log: %(message)s")
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.loader import Loader
@@ -222,7 +239,7 @@ for number, batch in enumerate(kept):
     ("act", "code", "last"),
     [
         ("raise RuntimeError('boom')", 1, "RuntimeError: boom"),
-        ("import signal; signal.pause()", -signal.SIGINT, "KeyboardInterrupt"),
+        ("signal.pause()", -signal.SIGINT, "KeyboardInterrupt"),
     ],
 )
 def test_however_a_program_ends_its_terminal_is_clean(act: str, code: int, last: str) -> None:
