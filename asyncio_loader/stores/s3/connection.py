@@ -14,6 +14,7 @@ from typing import Protocol
 from asyncio_loader.errors import ConnectionLost, FetchError, ServerFault, ShortRead
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.records import Buffer
+from asyncio_loader.stores.s3.deadline import TimedProtocol
 from asyncio_loader.stores.s3.http1 import (
     HEAD_LIMIT_BYTES,
     INTERIM_LIMIT,
@@ -24,18 +25,11 @@ from asyncio_loader.stores.s3.http1 import (
 )
 from asyncio_loader.stores.s3.transport import Place, TransportError, closed, timed_out
 
-__all__ = ["SCRATCH_BYTES", "SLOWEST_BYTES_PER_S", "Connection", "StaleConnection"]
+__all__ = ["SCRATCH_BYTES", "Connection", "StaleConnection"]
 
 SCRATCH_BYTES = 8 * 1024
 """What is asked of the kernel before the head is known: it holds a small object whole, and of a large one little that
 would have to be copied."""
-
-SLOWEST_BYTES_PER_S = 1024
-"""A body that comes more slowly than this, after a grace of `stall_timeout_s`, is one that has stalled: a server that
-sends a byte now and then would keep a sample for hours."""
-
-# A loop may call a little before the time.
-_TICK_S = 0.001
 
 # Pieces that wait for who reads them; beyond it the server waits.
 _PIECES_BYTES = 128 * 1024
@@ -65,11 +59,8 @@ class Home(Protocol):
         ...
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(TimedProtocol):
     """HTTP/1.1 with one request at a time. Belongs to one loop; it is an `Answer` itself, of the request under way.
-
-    The one timer is not set anew for each request: it looks, when it goes off, whether the time has come, and goes to
-    sleep again. A deadline costs an assignment.
 
     Attributes:
         born_s: loop time of the connection's beginning.
@@ -81,29 +72,22 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_began_s",
         "_chunks",
-        "_deadline_s",
         "_early",
         "_error",
         "_head",
         "_home",
         "_interim",
         "_is_paused",
-        "_is_rested",
         "_left",
-        "_loop",
         "_method",
         "_partial",
         "_phase",
         "_pieces",
         "_pieces_bytes",
         "_place",
-        "_received_bytes",
         "_room",
         "_spare_bytes",
-        "_timer",
-        "_timer_s",
         "_transport",
         "_waiter",
         "born_s",
@@ -118,8 +102,8 @@ class Connection(asyncio.BufferedProtocol):
     _head: Head
 
     def __init__(self, home: Home) -> None:
+        super().__init__(home.timeouts)
         self._home = home
-        self._loop = asyncio.get_running_loop()
         self.born_s = self.idle_since_s = self._loop.time()
         self.is_closed = False
         self.placed: memoryview | None = None
@@ -127,7 +111,6 @@ class Connection(asyncio.BufferedProtocol):
         self.is_reused = False
         self.is_full = False
         self._is_paused = False
-        self._is_rested = False
         self._method = ""
         self._place: Place | None = None
         self._partial = bytearray()
@@ -139,13 +122,8 @@ class Connection(asyncio.BufferedProtocol):
         self._chunks: ChunkedBody | None = None
         self._pieces: list[bytes] = []
         self._pieces_bytes = 0
-        self._received_bytes = 0
-        self._began_s = 0.0
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
-        self._deadline_s: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_s = 0.0
 
     # What the user calls.
 
@@ -168,7 +146,7 @@ class Connection(asyncio.BufferedProtocol):
         self._interim = 0
         self._received_bytes = 0
         self._is_rested = False
-        self._expect(self._home.timeouts.first_byte_timeout_s)
+        self._expect(self._timeouts.first_byte_timeout_s)
         self._transport.write(data)
         return waiter
 
@@ -195,11 +173,6 @@ class Connection(asyncio.BufferedProtocol):
     def drop(self) -> None:
         """See `Answer`."""
         self.abort()
-
-    def rest(self) -> None:
-        """See `Answer`. The server waits, too, as soon as the buffers between are full."""
-        self._deadline_s = None
-        self._is_rested = True
 
     async def read(self) -> Buffer:
         """See `Answer`."""
@@ -390,10 +363,6 @@ class Connection(asyncio.BufferedProtocol):
 
     # The body.
 
-    def _begin_body(self) -> None:
-        self._began_s = self._loop.time()
-        self._expect_bytes()
-
     def _put_early(self, target: memoryview, *, spare_bytes: int) -> None:
         early, self._early = self._early, b""
         come = len(early)
@@ -495,39 +464,6 @@ class Connection(asyncio.BufferedProtocol):
 
     # Time.
 
-    def _expect(self, limit_s: float) -> None:
-        self._deadline_s = deadline_s = self._loop.time() + limit_s
-        if self._timer is None or deadline_s < self._timer_s:
-            self._set_timer(deadline_s)
-
-    def _expect_bytes(self) -> None:
-        """Another byte within `stall_timeout_s`, and not too slowly over all."""
-        stall_s = self._home.timeouts.stall_timeout_s
-        now_s = self._loop.time()
-        if self._is_rested:
-            self._is_rested, self._began_s, self._received_bytes = False, now_s, 0
-        latest_s = self._began_s + stall_s + self._received_bytes / SLOWEST_BYTES_PER_S
-        self._expect(min(stall_s, latest_s - now_s))
-
-    def _set_timer(self, when_s: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_s = when_s
-        self._timer = self._loop.call_at(when_s, self._look_at_clock)
-
-    def _look_at_clock(self) -> None:
-        self._timer = None
-        deadline_s = self._deadline_s
-        if deadline_s is None:
-            return
-        if self._loop.time() + _TICK_S < deadline_s:
-            self._set_timer(deadline_s)
-            return
+    def _time_is_up(self) -> None:
         phase = "head" if self._phase == _HEAD else "bytes"
-        self._fail(timed_out(phase, self._home.endpoint, self._home.timeouts))
-
-    def _end_timer(self) -> None:
-        self._deadline_s = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._fail(timed_out(phase, self._home.endpoint, self._timeouts))

@@ -8,7 +8,8 @@ import pytest
 
 from asyncio_loader.errors import ConnectionLost, FetchError, FetchTimeout, ServerFault, ShortRead
 from asyncio_loader.options import RetryPolicy
-from asyncio_loader.stores.s3.connection import SLOWEST_BYTES_PER_S, Connection, StaleConnection
+from asyncio_loader.stores.s3.connection import Connection, StaleConnection
+from asyncio_loader.stores.s3.deadline import SLOWEST_BYTES_PER_S
 from asyncio_loader.stores.s3.http1 import HEAD_LIMIT_BYTES, INTERIM_LIMIT
 from asyncio_loader.stores.s3.transport import TransportError
 from tests.fuzz.memory_net import EOF, RESET, MemoryTransport, Packet, Server, in_memory, memory_loop, timers_left
