@@ -18,7 +18,6 @@ from asyncio_loader.progress.board import Board
 from asyncio_loader.progress.live import LiveOutput
 from asyncio_loader.progress.modes import Mode, choose_mode
 from asyncio_loader.progress.output import open_output
-from asyncio_loader.progress.terminals import width_of
 from asyncio_loader.stores.memory import MemoryStore
 from tests.unit.progress.lines import Named
 from tests.unit.progress.terminal import Pty
@@ -148,19 +147,6 @@ def test_several_lines_stand_below_each_other() -> None:
     assert both == ["a row 0", "a row 1", "b row 0"]
     assert [line for line in one if line] == ["a went", "b row 0"]
     assert [line for line in pty.screen.lines if line] == ["a went", "b went"]
-
-
-@pytest.mark.parametrize(("columns", "seen"), [(80, 80), (40, 40), (1, 1), (0, 80)])
-def test_the_width_is_the_terminals(columns: int, seen: int) -> None:
-    with Pty(columns) as pty:
-        assert width_of(pty.stream) == seen
-
-
-@pytest.mark.parametrize(("variable", "seen"), [("33", 33), ("0", 50), ("wide", 50), ("", 50)])
-def test_columns_in_the_environment_count_first(variable: str, seen: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", variable)
-    with Pty(50) as pty:
-        assert width_of(pty.stream) == seen
 
 
 @pytest.mark.parametrize("columns", [0, 1, 2, 7])
