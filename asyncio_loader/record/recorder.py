@@ -154,10 +154,7 @@ class _Writer:
             is_coarse = self._lines >= _FINE_LINES
             self._due_s = now_s + self._every_s * (_COARSER if is_coarse else 1) * 0.99
             lines_per_whole = _LINES_PER_WHOLE // _COARSER if is_coarse else _LINES_PER_WHOLE
-            stats = self._read()
-            self._write(now_s, stats, is_whole=self._lines % lines_per_whole == 0 or not stats)
-            if not stats:
-                self._end()
+            self._write(now_s, is_whole=self._lines % lines_per_whole == 0)
 
     def close(self) -> None:
         """Write the rest, and end. In a forked child only the end, and the lock may be anybody's there."""
@@ -165,7 +162,7 @@ class _Writer:
             return
         with self._lock:
             if not self._is_over:
-                self._write(self._clock() - self._begin_s, self._read(), is_whole=True)
+                self._write(self._clock() - self._begin_s, is_whole=True)
                 self._end()
 
     def _end(self) -> None:
@@ -185,14 +182,20 @@ class _Writer:
             found[reading.loader] = reading.stats if before is None else before + reading.stats
         return found
 
-    def _write(self, now_s: float, stats: Mapping[str, LoaderStats], *, is_whole: bool) -> None:
-        lines: list[bytes] = []
-        for name, track in self._tracks.items():
-            lines += self._lines_of(name, track, now_s, stats.get(name), is_whole)
+    def _write(self, now_s: float, *, is_whole: bool) -> None:
+        """Write of all loaders; end where the last is gone, or something is in the way."""
         try:
+            stats = self._read()
+            lines: list[bytes] = []
+            for name, track in self._tracks.items():
+                lines += self._lines_of(name, track, now_s, stats.get(name), is_whole or not stats)
             self._append(b"".join(lines))
         except OSError as error:
+            # Besides the disk: the figures of worker processes are in a file, too.
             _LOG.warning("%s: the record of the run ends here: %s", self._path, error.strerror)
+            self._end()
+            return
+        if not stats:
             self._end()
 
     def _lines_of(

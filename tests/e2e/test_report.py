@@ -78,6 +78,19 @@ async def test_the_page_shows_the_figures_of_the_record(record: RunRecord, tmp_p
         assert page.requests == [page_path.as_uri()]
 
 
+async def test_what_a_page_says_and_asks_for_is_seen(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.html"
+    bad.write_text(
+        "<img src='http://127.0.0.1:9/x.png'><script>console.error('said'); throw new Error('thrown')</script>"
+    )
+
+    async with asyncio.timeout(120), open_page(tmp_path / "profile") as page:
+        await page.go(bad.as_uri())
+
+        assert page.requests == [bad.as_uri(), "http://127.0.0.1:9/x.png"]
+        assert [word for word in ("said", "thrown", "ERR_") if not any(word in text for text in page.said)] == []
+
+
 async def drawn(page: Page) -> None:
     """Wait until all charts are there."""
     await page.value("draw()")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -237,6 +238,24 @@ def test_a_full_disk_ends_the_record_and_not_the_run(
 
     assert [entry.getMessage() for entry in caplog.records] == [
         f"{tmp_path}/record.jsonl: the record of the run ends here: No space left on device"
+    ]
+
+
+def test_figures_that_cannot_be_had_end_the_record_and_not_the_run(
+    refs: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, loader = Clock(), Loader(AsyncIterableDataset(refs), 4)
+    writer = writer_of({"train": loader}, tmp_path / "record.jsonl", clock)
+
+    def stats(_: Loader) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Loader, "stats", stats)
+    clock.now_s += 1
+    writer.tick()
+
+    assert [entry.getMessage() for entry in caplog.records] == [
+        f"{tmp_path}/record.jsonl: the record of the run ends here: Input/output error"
     ]
 
 
