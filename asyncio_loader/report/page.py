@@ -64,7 +64,11 @@ def _loader(record: RunRecord, name: str, place: int) -> str:
         f'<div class="verdict"><p><b>{html.escape(verdict.finding)}</b></p><p>{html.escape(verdict.advice)}</p></div>',
         tables.figures(total, sum(step.over_s for step in steps)),
         f'<div class="charts">{"".join(map(_chart, charts))}</div>',
-        _block("Durations", tables.durations_table(total)),
+        _block(
+            "Durations",
+            tables.durations_table(total),
+            "Quantiles are rounded up, by at most 9 %, and to 0.07 ms at least.",
+        ),
         _block("Slowest objects", tables.slowest_table(total)),
         _block("Errors", tables.errors_table(total)),
     )
@@ -84,8 +88,8 @@ def _part(title: str, *parts: str) -> str:
     return f"<section><h2>{html.escape(title)}</h2>{''.join(parts)}</section>"
 
 
-def _block(title: str, table: str) -> str:
-    return f'<div class="block"><h3>{html.escape(title)}</h3>{table}</div>'
+def _block(title: str, table: str, hint: str = "") -> str:
+    return f'<div class="block"><h3>{html.escape(title)}</h3><p class="hint">{html.escape(hint)}</p>{table}</div>'
 
 
 def _chart(chart: Chart) -> str:
