@@ -13,6 +13,7 @@ from pathlib import Path
 from asyncio_loader.cores import count_cores
 from asyncio_loader.errors import LoaderError
 from asyncio_loader.options import FetchOptions, S3Options
+from asyncio_loader.progress.words import as_duration
 from asyncio_loader.testing.environment import environment
 from asyncio_loader.testing.simulator import S3Simulator
 from asyncio_loader.trace import TraceFile
@@ -96,7 +97,8 @@ def _measure_all(run: _Run, concurrency: tuple[int, ...], line: LiveLine) -> Non
         head = f"[{number}/{len(concurrency)}] {each} in flight: "
         line.show(f"{head}starting")
         try:
-            measured = measure_in_process(run.task.with_concurrency(each), _Teller(line, head, run.task.seconds).tell)
+            teller = _Teller(line, head, run.task.seconds, len(concurrency) - number)
+            measured = measure_in_process(run.task.with_concurrency(each), teller.tell)
         except LoaderError:
             line.keep(f"{head}failed")
             raise
@@ -105,12 +107,20 @@ def _measure_all(run: _Run, concurrency: tuple[int, ...], line: LiveLine) -> Non
 
 
 class _Teller:
-    """Makes a line of progress."""
+    """Makes a line of progress.
 
-    def __init__(self, line: LiveLine, head: str, seconds: float) -> None:
+    Args:
+        line: where.
+        head: of the line.
+        seconds: that a setting is measured.
+        settings_left: so many come after this one; of them, too, only what is measured counts as time left.
+    """
+
+    def __init__(self, line: LiveLine, head: str, seconds: float, settings_left: int) -> None:
         self._line = line
         self._head = head
         self._seconds = seconds
+        self._settings_left = settings_left
         self._last = f"{head}starting"
 
     def tell(self, progress: Told | None) -> None:
@@ -118,7 +128,9 @@ class _Teller:
             elapsed_s, samples = progress["elapsed_s"], progress["samples"]
             rate = f"{samples / elapsed_s:,.0f} img/s" if elapsed_s > 0 else ""
             stage = f"{elapsed_s:.1f} of {self._seconds:g} s" if progress["is_warm"] else f"warm-up {elapsed_s:.1f} s"
-            self._last = f"{self._head}{stage}, {rate}"
+            measured_s = elapsed_s if progress["is_warm"] else 0.0
+            left_s = max(0.0, self._seconds - measured_s) + self._settings_left * self._seconds
+            self._last = f"{self._head}{stage}, {rate}, ETA {as_duration(left_s)}"
         self._line.show(self._last)
 
 

@@ -13,6 +13,7 @@ from asyncio_loader.errors import Throttled
 from asyncio_loader.tuning import run
 from asyncio_loader.tuning.measurement import Measurement, Task
 from asyncio_loader.tuning.process import Told
+from asyncio_loader.tuning.screen import LiveLine
 from tests.unit.tuning.conftest import Measured
 
 Measure = Callable[[Task, Callable[[Told | None], object]], Measurement]
@@ -151,3 +152,25 @@ def test_without_a_uri_there_is_a_simulator(
     assert "first byte after 2 ms (median), 10 ms (p99): 1,000 objects, 115 KB" in capsys.readouterr().out
     assert tasks[0].objects[0][0] == "s3://bucket/train2017/000000000000.jpg"
     assert "AWS_ENDPOINT_URL_S3" not in os.environ
+
+
+class Shown(LiveLine):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def show(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_the_time_left_counts_what_is_still_to_be_measured() -> None:
+    line = Shown()
+    teller = run._Teller(line, "[1/3] 8 in flight: ", 20, 2)
+    teller.tell({"elapsed_s": 3.0, "samples": 900, "is_warm": False})
+    teller.tell({"elapsed_s": 5.0, "samples": 1500, "is_warm": True})
+    teller.tell(None)
+
+    assert line.texts == [
+        "[1/3] 8 in flight: warm-up 3.0 s, 300 img/s, ETA 1:00",
+        "[1/3] 8 in flight: 5.0 of 20 s, 300 img/s, ETA 0:55",
+        "[1/3] 8 in flight: 5.0 of 20 s, 300 img/s, ETA 0:55",
+    ]
