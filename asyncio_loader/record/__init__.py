@@ -20,8 +20,9 @@ The file has one JSON object per line, of three kinds, told apart by ``kind``:
 - ``whole``: each minute and at the end, everything since the ``run`` line, histograms included: ``durations`` has
   ``[place, count]`` of each step of `Durations` that is not empty.
 
-A line is some 400 bytes, with a summary a few thousand: a day makes about 7 MB, read in half a second. Lines are appended by one write each, so that a process which is
-killed leaves at most half a line, which a reader passes over and the next process ends.
+A line is some 400 bytes, with a histogram a few thousand: a day makes about 7 MB, which are read in half a second.
+Lines are appended by one write each, so that a process which is killed leaves at most half a line, which a reader
+passes over and the next process ends.
 """
 
 from __future__ import annotations
