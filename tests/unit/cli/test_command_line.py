@@ -19,7 +19,7 @@ from asyncio_loader.errors import ConfigError
         ["--version"],
         ["--help"],
         ["train", "--list"],
-        *([command, "--help"] for command in ("demo", "train", "tune", "convert", "doctor", "show")),
+        *([command, "--help"] for command in ("demo", "train", "tune", "convert", "doctor", "show", "report")),
     ],
 )
 def test_help_imports_no_torch(arguments: list[str]) -> None:
