@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from asyncio_loader.record.reading import Step, merge_steps
 from asyncio_loader.report.finding import Losses
 from asyncio_loader.report.pieces import judged_pieces
-from asyncio_loader.stats import Durations, Limit, LoaderStats
+from asyncio_loader.stats import Durations, Limit, LoaderStats, Verdict
 
 __all__ = ["Chart", "loader_charts", "loss_chart"]
 
@@ -78,8 +78,12 @@ def loader_charts(name: str, steps: Sequence[Step], total: LoaderStats) -> list[
             _gets(few),
         ),
         Chart(f"{name}-window", "Window", "Bytes taken by what is under way or waits for its turn.", _window(few)),
-        Chart(f"{name}-verdict", "What limited it", "The verdict, some seconds at a time.", _verdicts(steps, total)),
     ]
+    pieces = judged_pieces(steps, total)
+    if pieces:
+        charts.append(
+            Chart(f"{name}-verdict", "What limited it", "The verdict, some seconds at a time.", _verdicts(pieces))
+        )
     if steps:
         # One below the other they show the same time at the same place.
         whole = [_time(steps[0].begin), _time(steps[-1].end)]
@@ -220,9 +224,8 @@ def _window(steps: Sequence[Step]) -> Any:
     return figure
 
 
-def _verdicts(steps: Sequence[Step], total: LoaderStats) -> Any:
+def _verdicts(pieces: Sequence[tuple[Step, Verdict]]) -> Any:
     figure = _figure(_TIME, "")
-    pieces = judged_pieces(steps, total)
     seen = {verdict.limit for _, verdict in pieces}
     figure.update_yaxes(categoryorder="array", categoryarray=[limit.value for limit in Limit if limit in seen])
     figure.add_trace(

@@ -64,6 +64,8 @@ def test_where_a_loader_stood_still_a_curve_has_a_gap() -> None:
 
     charts = {chart.name: chart.figure for chart in loader_charts("l", steps, LoaderStats())}
     assert list(traces_of(charts["l-rate"])["samples/s"].y) == [2, 2, None, 2]
+    # Of so few samples nothing can be said.
+    assert "l-verdict" not in charts
 
 
 def test_a_long_record_has_no_more_points_than_a_screen_shows() -> None:
