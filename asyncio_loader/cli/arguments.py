@@ -49,7 +49,11 @@ class _ListConfigs(argparse.Action):
         except ConfigError as error:
             parser.exit(tell(error))
         parts = [name for name, path in configs.items() if "_base_" in path.parts]
-        print("\n".join(["Ready configs:", *(f"  {name}" for name in configs if name not in parts)]))
+        print(
+            "\n".join(
+                ["Ready configs, to train or as a _base_:", *(f"  {name}" for name in configs if name not in parts)]
+            )
+        )
         print("\n".join(["Parts for the _base_ of a config:", *(f"  {name}" for name in parts)]))
         parser.exit(OK)
 

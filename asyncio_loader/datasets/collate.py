@@ -136,7 +136,8 @@ def collate_detection(
         What a sample does not have, as a test sample has no boxes, its dict does not have.
 
     Raises:
-        ConfigError: a sample has no image, or comes from a test pipeline with more than one scale or flip.
+        ConfigError: a sample has no image, was not gathered by `Collect`, or comes from a test pipeline with more than
+            one scale or flip.
     """
     targets = [_target(sample, as_float=as_float) for sample in samples]
     images = [target.pop("img") for target in targets]
@@ -150,6 +151,11 @@ def _target(sample: Sample, *, as_float: bool) -> dict[str, Any]:
         return {**target, "is_padding": target.get("is_padding", False)}
     if "img" not in sample:
         raise ConfigError(f"collate_detection needs 'img' in a sample, which has only {', '.join(map(repr, sample))}")
+    if "img_fields" in sample:
+        raise ConfigError(
+            "collate_detection needs what Collect gathers: end the pipeline with DefaultFormatBundle and "
+            "Collect(keys=['img', 'gt_bboxes', 'gt_labels'])"
+        )
     target = {}
     for key, wrapped in sample.items():
         value = _unwrap(wrapped, key)

@@ -14,7 +14,7 @@ _LEAST_LOG2 = -14
 _PLACES = (10 - _LEAST_LOG2) * _STEPS_PER_DOUBLING
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Durations:
     """How many durations there were of each length, as they were at one time. Immutable.
 
@@ -62,6 +62,12 @@ class Durations:
         if not filled:
             return []
         return [(_upper_s(place), self.counts[place]) for place in range(filled[0], filled[-1] + 1)]
+
+    def __repr__(self) -> str:
+        if not self.count:
+            return "<no durations>"
+        p50, p95, p99 = (f"{1000 * seconds:.3g}" for seconds in (self.p50_s, self.p95_s, self.p99_s))
+        return f"<{self.count} durations, p50 {p50} ms, p95 {p95}, p99 {p99}>"
 
     def __add__(self, other: Durations) -> Durations:
         """Those of both."""

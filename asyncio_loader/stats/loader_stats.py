@@ -140,6 +140,16 @@ class LoaderStats:
         """Of `elapsed_s`, 0 where there is none. Of what happens at several places at once it may exceed 1."""
         return seconds / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
+    def __str__(self) -> str:
+        """What is not zero, each in its own unit."""
+        empty = LoaderStats()
+        shown = []
+        for name in (*NUMBERS, *_HISTOGRAMS):
+            value = getattr(self, name)
+            if value != getattr(empty, name):
+                shown.append(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}")
+        return f"LoaderStats({', '.join(shown)})"
+
     def __add__(self, other: LoaderStats) -> LoaderStats:
         """The figures of one after the other: sums; of what is no count, the larger of the two."""
         merged = {}

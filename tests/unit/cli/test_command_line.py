@@ -34,7 +34,7 @@ def test_help_imports_no_torch(arguments: list[str]) -> None:
     run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
 
     assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.startswith(("asyncio-loader", "usage: asyncio-loader", "Ready configs:"))
+    assert run.stdout.startswith(("asyncio-loader", "usage: asyncio-loader", "Ready configs, "))
 
 
 def test_the_package_runs_as_a_module() -> None:

@@ -251,3 +251,8 @@ def test_detection_tells_padding_by_the_mark_in_the_meta_data_or_in_the_sample()
     _, targets = collate_detection(samples)
 
     assert [False, True, True, True, False] == [target["is_padding"] for target in targets]
+
+
+def test_a_pipeline_that_does_not_end_with_collect_is_told_so() -> None:
+    with pytest.raises(ConfigError, match="end the pipeline with DefaultFormatBundle and Collect"):
+        collate_detection([{"img": torch.zeros(3, 2, 2), "img_fields": ["img"], "bbox_fields": ["a", "b"]}])

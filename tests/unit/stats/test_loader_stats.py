@@ -92,3 +92,14 @@ def test_the_ten_longest_waits_are_kept() -> None:
         slowest=(SlowObject(1.5, "c"),)
     )
     assert [slow.uri for slow in both.slowest] == ["a", "c", "b"]
+
+
+def test_it_prints_what_is_not_zero() -> None:
+    counters = Counters()
+    counters.samples = 3
+    counters.note_fetch(0.1)
+
+    assert str(counters.snapshot()) == (
+        "LoaderStats(samples=3, fetch_s=0.1, fetch=<1 durations, p50 105 ms, p95 105, p99 105>)"
+    )
+    assert str(LoaderStats()) == "LoaderStats()"
