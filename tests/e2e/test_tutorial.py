@@ -113,7 +113,7 @@ def test_the_last_block_trains(bucket: str, tmp_path: Path, request: pytest.Fixt
     ]
     assert {"epoch_2.pth", "epoch_3.pth"} <= set(checkpoints)
     logs = list(client.list_dir_or_file(f"{bucket}/demo/logs/tutorial", list_dir=False, recursive=True))
-    assert {Path(name).suffix for name in logs} == {".log", ".json", ".py"}
+    assert {Path(name).suffix for name in logs} == {".log", ".json", ".jsonl", ".py"}
     (log,) = [client.get_text(f"{bucket}/demo/logs/tutorial/{name}") for name in logs if name.endswith(".log")]
     assert log.count("Epoch(train)") == 12
     assert log.count("bbox_mAP_50:") == 3
