@@ -82,7 +82,7 @@ class Watched(Protocol):
     def quiet_s(self, now_s: float) -> float:
         """How long there has been no sign of an answer."""
 
-    def may_hedge(self, now_s: float, patience_s: float = math.inf) -> bool:
+    def may_hedge(self, now_s: float, patience_s: float) -> bool:
         """Whether a second GET could be of use; where there is one, whether that has taken longer than `patience_s`."""
 
     def hedge(self, start: StartTask, now_s: float) -> None:
@@ -103,9 +103,9 @@ class Hedging:
     of all rises at once; but for the object that the consumer waits for, if it is stuck. Whichever of the two has the
     head of its answer first is read; the other one is dropped. So no object is ever in memory twice.
 
-    A second GET that is refused or lost may be followed by another one, while the first still gives no sign; that of
-    the object that the consumer waits for is replaced if it is as slow. Where the first is gone and the second hangs,
-    there is another attempt.
+    A second GET that is refused or lost may be followed by another one, while the first still gives no sign; one as
+    slow as the first is replaced, out of the same share. Where the first is gone and the second hangs, there is another
+    attempt.
 
     A GET that takes `late_s`, or four times the 99th percentile if that is longer, is given up as timed out; the next
     attempt has twice as long, and so on.
@@ -234,7 +234,7 @@ class Hedging:
             (self._saved < 1.0 and not may_ignore_share)
             or ((is_paced or kind.is_brown_out) and not is_stuck)
             or get.quiet_s(now_s) < kind.urgent_after_s
-            or not get.may_hedge(now_s, kind.stuck_after_s if is_stuck else math.inf)
+            or not get.may_hedge(now_s, kind.hedge_after_s)
         ):
             return
         assert self._start is not None

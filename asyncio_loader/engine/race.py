@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import math
 from collections.abc import Awaitable
 from typing import Any
 
@@ -85,18 +84,23 @@ class HedgedGet(Getting):
         self._second_admit: _SecondAdmit | None = None
         self._first_end: asyncio.Future[None] | None = None
 
-    def may_hedge(self, now_s: float, patience_s: float = math.inf) -> bool:
+    def may_hedge(self, now_s: float, patience_s: float) -> bool:
         """Whether a second GET could be of use now; there is none for who is about to be cancelled.
 
-        There is one at a time, which is replaced if it has taken `patience_s`, the next one after twice as long.
+        There is one at a time, which is replaced if it has taken `patience_s`, the next one after twice as long; but
+        not one that has ended in what no other GET would mend.
         """
         return (
             self._state is _State.FIRST
-            and (self._second is None or now_s - self._second_since_s >= patience_s * 2.0**self._replaced)
+            and (self._second is None or self._is_second_slow(now_s, patience_s))
             and not self.is_resting
             and not (self._has_head and self.size_bytes > _SMALL_BYTES)
             and self._task.cancelling() == self._cancelling
         )
+
+    def _is_second_slow(self, now_s: float, patience_s: float) -> bool:
+        assert self._second is not None
+        return not self._second.done() and now_s - self._second_since_s >= patience_s * 2.0**self._replaced
 
     def is_second_stuck(self, now_s: float, patience_s: float) -> bool:
         """Whether the second GET alone is left, and has given no sign for so long; twice as long the next time."""
