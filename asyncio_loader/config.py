@@ -221,9 +221,10 @@ def _is_name(text: str) -> bool:
 
 
 def _near_ready(name: str) -> str:
-    """What to say of a name that no ready config has."""
+    """What to say of a name that no ready config has, or that has more to it than that of a ready config."""
+    stem = Path(name).stem
     if not _is_name(name):
-        return ""
+        return f"; the ready config of this name is {stem!r}, as it stands" if stem in ready_configs() else ""
     near = difflib.get_close_matches(name, ready_configs(), n=3, cutoff=_NEAR)
     hint = f"; did you mean {', '.join(near)}?" if near else ""
     return f", and no ready config has this name{hint} (asyncio-loader train --list shows them)"

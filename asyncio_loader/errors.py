@@ -26,6 +26,9 @@ lost on that road. All of them pickle. None holds a secret.
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 __all__ = [
     "AccessDenied",
     "ChecksumMismatch",
@@ -68,6 +71,12 @@ class FetchError(LoaderError):
         self.key = key
         self.attempts = attempts
         self.elapsed_s = elapsed_s
+
+    def retold(self, message: str) -> Self:
+        """The same error with another message, which holds this one's: raise it ``from error.__cause__``."""
+        told = copy.copy(self)
+        told.args = (message,)
+        return told
 
 
 class ObjectNotFound(FetchError, FileNotFoundError):

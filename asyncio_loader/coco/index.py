@@ -226,6 +226,7 @@ def _wanted_names(classes: Sequence[str] | str | None, known: list[str], source:
         if not isinstance(name, str):
             raise ConfigError(f"{source}: 'classes' must be names of categories, not {name!r:.80}")
     _warn_unknown(wanted, known, source)
+    _warn_of_order(wanted, known, source)
     return wanted
 
 
@@ -239,3 +240,16 @@ def _warn_unknown(wanted: tuple[str, ...], known: list[str], source: str) -> Non
     _LOG.warning(
         "%s: %d of %d classes are not in the file, %r first%s", source, len(unknown), len(wanted), unknown[0], hint
     )
+
+
+def _warn_of_order(wanted: tuple[str, ...], known: list[str], source: str) -> None:
+    """Whoever gives `classes` an order expects labels in it; mmdet's follow the file, and so do these."""
+    in_file = [name for name in dict.fromkeys(known) if name in wanted]
+    if in_file != [name for name in dict.fromkeys(wanted) if name in in_file]:
+        labels = ", ".join(f"{label} {name}" for label, name in enumerate(in_file[:5]))
+        _LOG.warning(
+            "%s: labels are in the order of the file's categories, not in that of classes=: %s%s",
+            source,
+            labels,
+            ", …" if len(in_file) > 5 else "",
+        )

@@ -22,6 +22,7 @@ from asyncio_loader.datasets.location import Location, join_root, read_file
 from asyncio_loader.datasets.quarantine import keys_to_leave_out, parse_quarantine
 from asyncio_loader.datasets.state import digest_names
 from asyncio_loader.errors import ConfigError, ObjectNotFound
+from asyncio_loader.naming import named
 from asyncio_loader.options import FetchOptions, OnError
 from asyncio_loader.order.ordering import Grouped, Ordering
 from asyncio_loader.records import Fetched, ObjectRef, Sample
@@ -158,7 +159,7 @@ class CocoDataset(AsyncIterableDataset):
             return _uri_of(file_name, prefix, location) in unwanted
 
         self.index = CocoIndex.parse(
-            read_file(source, keys.client_args),
+            _read_annotations(source, keys.client_args, ann_file),
             source=source,
             classes=_names_in(keys.classes, keys.client_args) if isinstance(keys.classes, str) else keys.classes,
             test_mode=test_mode,
@@ -191,6 +192,8 @@ class CocoDataset(AsyncIterableDataset):
         if group_by_aspect and order is not None:
             raise ConfigError("group_by_aspect=True and order= both say what the order is: leave one out")
         self.group_by_aspect = group_by_aspect
+        place = f"{'data_prefix' if keys.is_3x else 'img_prefix'}={img_prefix or data_prefix!r}"
+        self._place = place if keys.img_prefix is not None else ""
         self._grouped: Grouped | None = None
 
     @property
@@ -232,6 +235,10 @@ class CocoDataset(AsyncIterableDataset):
         described = super()._describe(batch_size, epoch)
         # The names of a few images do not tell which others are missing.
         return described if self._unwanted_digest is None else described | {"left_out": self._unwanted_digest}
+
+    @property
+    def _named_by(self) -> str:
+        return self._place
 
     @property
     def _on_void(self) -> OnError:
@@ -317,6 +324,11 @@ def _required(path: str | None, name: str) -> str:
     if not isinstance(path, str) or not path:
         raise ConfigError(f"{name} must be a path or URI, not {path!r}")
     return path
+
+
+def _read_annotations(source: str, file_client_args: Mapping[str, Any] | None, ann_file: str) -> bytes:
+    with named(f"ann_file={ann_file!r}"):
+        return read_file(source, file_client_args)
 
 
 def _names_in(path: str, file_client_args: Mapping[str, Any] | None) -> list[str]:

@@ -234,6 +234,7 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
             order=plan.order,
             fills_skipped=plan.ranks > 1 or self._is_judged,
             marks_substitutes=self._is_judged,
+            named_by=self._named_by,
         )
         identity = (
             *sorted(self._ordering(batch_size).describe().items()),
@@ -251,6 +252,11 @@ class AsyncIterableDataset(ResumableRefs, IterableDataset[Any]):
     def _is_judged(self) -> bool:
         """Whether samples are judged one by one, so that none may pass for another."""
         return False
+
+    @property
+    def _named_by(self) -> str:
+        """Which argument says where the objects are; nothing: they are named one by one."""
+        return ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "counters": Counters(), "_reader": None}

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from asyncio_loader.datasets.undecodable import is_undecodable
 from asyncio_loader.errors import ConfigError, FetchError, LoaderError, TooManyFailures, TransformError
@@ -64,6 +64,7 @@ class Recipe:
         fills_skipped: have a substitute that is marked as padding stand where ``on_error="skip"`` leaves a sample out,
             so that there are as many samples as positions.
         marks_substitutes: mark those of ``on_error="replace"``, too: where samples are judged one by one.
+        named_by: which argument of the dataset says where objects are, for the error that ends a run; or nothing.
     """
 
     refs: Sequence[Ref]
@@ -74,6 +75,7 @@ class Recipe:
     order: Sequence[int] = field(repr=False)
     fills_skipped: bool = False
     marks_substitutes: bool = False
+    named_by: str = ""
 
     def make(self, outcome: Outcome, objects: Objects) -> Made | Failed:
         """Apply the transform; where it cannot decode the object, fetch that once more and try again.
@@ -105,7 +107,7 @@ class Recipe:
                 is_noted = True
             policy = self.on_void if is_rejected(made) else self.on_error
             if policy == "raise":
-                raise made.error
+                self._raise(made.error)
             if policy == "skip" and not self.fills_skipped:
                 return None
             if attempt > _MAX_SUBSTITUTES:
@@ -119,6 +121,11 @@ class Recipe:
             f"because of: {made.error}",
             keys=(place.ref.uri,),
         ) from made.error
+
+    def _raise(self, error: LoaderError) -> NoReturn:
+        if self.named_by and isinstance(error, FetchError):
+            raise error.retold(f"{error} ({self.named_by})") from error.__cause__
+        raise error
 
     def _apply(self, fetched: Fetched) -> Made | Failed:
         if self.transform is None:

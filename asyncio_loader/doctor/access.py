@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass, field, replace
 
@@ -165,7 +166,16 @@ def _nothing(uri: str, may_be_empty: bool) -> Finding:
     if scheme_of(uri) == "memory":
         return Finding("warning", "list", "nothing is there: memory:// is of one process, and this one has just begun")
     text = "no object's URI begins with that, or all of them are empty"
+    if scheme_of(uri) == "file" and _may_lack_scheme(uri):
+        text = "there is no such file or directory on this machine, or it is empty"
+        return Finding("warning" if may_be_empty else "failed", "list", text, f"did you mean s3://{uri}?")
     return Finding("warning" if may_be_empty else "failed", "list", text, "look at the bucket and the prefix")
+
+
+def _may_lack_scheme(uri: str) -> bool:
+    """Whether it could be ``bucket/prefix``: a path that begins with a name of 3 to 63 characters as buckets have."""
+    bucket, *_ = uri.split("/")
+    return re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) is not None
 
 
 def _name(uri: str) -> str:

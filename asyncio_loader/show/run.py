@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asyncio_loader.errors import ConfigError, FetchError
+from asyncio_loader.errors import ConfigError
+from asyncio_loader.naming import named
 from asyncio_loader.pictures.sheet import write_sheet
 from asyncio_loader.show.drawing import draw_sample, legend_of
 from asyncio_loader.show.sample import ShownSample, read_sample
 from asyncio_loader.training.datasets import DetectionSet, build_dataset, build_loader
 from asyncio_loader.training.dialect import dialect_of
-from asyncio_loader.training.naming import named
 from asyncio_loader.training.out_dirs import check_writable
-from asyncio_loader.training.translate import RunPlan, translate
+from asyncio_loader.training.translate import translate_data
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -32,7 +30,7 @@ def show(config: Config, *, split: str, count: int, out: Path | None) -> str:
     """Write a contact sheet of what the model gets.
 
     Args:
-        config: from `load_config`.
+        config: from `load_config`; of it, the data of the split are needed, and no model.
         split: ``"train"``, ``"val"`` or ``"test"``: of `data`, in 3.x of ``train_dataloader`` and so on.
         count: samples, the first ones in the order of epoch 0, at most 400; fewer where there are no more.
         out: the PNG; its directory is made. None: ``show_<split>.png`` in the config's `work_dir`, else in
@@ -71,12 +69,12 @@ def show(config: Config, *, split: str, count: int, out: Path | None) -> str:
 
 def _first_samples(config: Mapping[str, Any], split: str, count: int) -> tuple[list[ShownSample], int]:
     """They, and how many there are."""
-    plan = translate(config)
-    dataset = _build(config, split, plan)
+    plan = translate_data(config, split)
+    dataset = build_dataset(config, split, seed=plan.seed, batch_size=plan.batch_size)
     _spare(dataset, count)
     samples: list[ShownSample] = []
-    saying = _saying(config, split, plan.dialect.prefix)
-    with build_loader(dataset, plan.batch_size, plan.thread_count, as_float=False) as loader, saying:
+    at_data_set = named(plan.dialect.data_set(split))
+    with build_loader(dataset, plan.batch_size, plan.thread_count, as_float=False) as loader, at_data_set:
         for images, targets in loader:
             for image, target in zip(images, targets, strict=True):
                 samples.append(read_sample(image, target, dataset.index.cat_names))
@@ -85,30 +83,8 @@ def _first_samples(config: Mapping[str, Any], split: str, count: int) -> tuple[l
     return samples[:count], len(dataset.index)
 
 
-def _build(config: Mapping[str, Any], split: str, plan: RunPlan) -> DetectionSet:
-    with _saying(config, split, "ann_file"):
-        return build_dataset(config, split, seed=plan.randomness["seed"], batch_size=plan.batch_size)
-
-
 def _spare(dataset: DetectionSet, count: int) -> None:
     """Fetch no more than is shown, by much: this neither changes the order nor the samples."""
     dataset.epochs = 1
     window = min(dataset.options.window_items, max(count, dataset.batch_size))
     dataset.options = dataclasses.replace(dataset.options, window_items=window)
-
-
-@contextmanager
-def _saying(config: Mapping[str, Any], split: str, key: str) -> Iterator[None]:
-    """Say of what cannot be had which entry of the config it comes from."""
-    try:
-        yield
-    except FetchError as error:
-        dialect = dialect_of(config)
-        path, value = dialect.data_set(split), dialect.find_data_set(config, split).get(key)
-        entry = f"{path}.{key}={value!r}"
-        if key == "ann_file" and os.path.basename(value or "") != os.path.basename(error.key or ""):
-            # The names of the classes, or the images to leave out.
-            entry = path
-        raise type(error)(
-            f"{entry}: {error}", key=error.key, attempts=error.attempts, elapsed_s=error.elapsed_s
-        ) from error

@@ -78,7 +78,8 @@ async def retry_calls(
             elapsed_s = clock() - started_s - rested_s()
             pause_s = tries.pause_s(error, elapsed_s, draw)
             if pause_s is None:
-                raise _given_up(error, uri, attempt, elapsed_s) from error
+                # It says all that the last one said; what was behind that stays behind it.
+                raise _given_up(error, uri, attempt, elapsed_s) from error.__cause__
             if on_retry is None:
                 on_retry = RetryLog()
             on_retry(error, attempt, pause_s)

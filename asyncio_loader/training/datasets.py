@@ -15,6 +15,7 @@ from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.datasets.location import read_file
 from asyncio_loader.errors import ConfigError, LoaderError
+from asyncio_loader.naming import named
 from asyncio_loader.training.dataloaders import data_set_arguments, known_arguments, read_dataloader
 from asyncio_loader.training.dialect import dialect_of
 from asyncio_loader.training.schedule import Schedule
@@ -150,9 +151,8 @@ def annotation_reader(config: Mapping[str, Any], dataset: DetectionSet, split: s
 @contextlib.contextmanager
 def _named(path: str) -> Iterator[None]:
     try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        with named(path):
+            yield
     except LoaderError:
         raise
     except OSError as error:

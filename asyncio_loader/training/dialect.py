@@ -47,6 +47,7 @@ class Dialect:
         rate: that of the learning rate.
         resume: that of the checkpoint to go on from.
         prefix: key of a data set for the directory of its images.
+        needed: the sections without which there is no run.
     """
 
     is_3x: bool
@@ -54,6 +55,7 @@ class Dialect:
     rate: str
     resume: str
     prefix: str
+    needed: tuple[str, ...]
 
     def data_set(self, split: str) -> str:
         """Dotted path of the data set of a split, ``"train"``, ``"val"`` or ``"test"``."""
@@ -64,6 +66,17 @@ class Dialect:
         outer, _, inner = self.data_set(split).partition(".")
         return (config.get(outer) or {}).get(inner) or {}
 
+    def check_sections(self, config: Mapping[str, Any]) -> None:
+        """Refuse what is too little for a run, all that is missing at once.
+
+        Raises:
+            ConfigError: names the sections.
+        """
+        missing = [key for key in self.needed if config.get(key) is None]
+        if missing:
+            verb = "is" if len(missing) == 1 else "are"
+            raise ConfigError(f"{', '.join(missing)} {verb} missing: a run takes {', '.join(self.needed)}")
+
 
 MMDET_2X = Dialect(
     is_3x=False,
@@ -71,6 +84,7 @@ MMDET_2X = Dialect(
     rate="optimizer.lr",
     resume="resume_from",
     prefix="img_prefix",
+    needed=("model", "data", "optimizer", "runner"),
 )
 MMDET_3X = Dialect(
     is_3x=True,
@@ -78,6 +92,7 @@ MMDET_3X = Dialect(
     rate="optim_wrapper.optimizer.lr",
     resume="load_from",
     prefix="data_prefix",
+    needed=("model", "train_dataloader", "train_cfg", "optim_wrapper"),
 )
 
 

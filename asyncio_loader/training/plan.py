@@ -12,10 +12,27 @@ from asyncio_loader.training.log_files import LogOutput
 from asyncio_loader.training.out_dirs import OutDir
 from asyncio_loader.training.schedule import Schedule
 
-__all__ = ["RunPlan"]
+__all__ = ["DataPlan", "RunPlan"]
 
 # Of a run by epochs nobody knows how many iterations it will have before the data have been counted.
 _MOST_ITERATIONS = 10**9 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPlan:
+    """How one split of the data is taken, in a run or without one.
+
+    Attributes:
+        dialect: of the config.
+        batch_size: images per step.
+        thread_count: threads that decode and transform.
+        seed: of the order and of what is random in the pipeline.
+    """
+
+    dialect: Dialect
+    batch_size: int
+    thread_count: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

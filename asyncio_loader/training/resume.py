@@ -16,9 +16,9 @@ from mmengine.runner import Runner
 
 from asyncio_loader.errors import AccessDenied, ConfigError, StateMismatch
 from asyncio_loader.fileio.file_client import FileClient
+from asyncio_loader.naming import named
 from asyncio_loader.training.checkpoints import LAST_CHECKPOINT
 from asyncio_loader.training.destinations import Destination
-from asyncio_loader.training.naming import named
 from asyncio_loader.training.weights import client_of
 
 __all__ = ["ResumableRunner", "find_checkpoints", "find_last_checkpoint", "warn_of_earlier"]

@@ -20,6 +20,7 @@ from mmengine.runner import Runner, set_random_seed
 
 from asyncio_loader.datasets.loader import Loader
 from asyncio_loader.errors import ConfigError
+from asyncio_loader.naming import named
 from asyncio_loader.order.shard import Shard
 from asyncio_loader.stats import LoaderStats
 from asyncio_loader.trace import TraceFile
@@ -39,7 +40,6 @@ from asyncio_loader.training.hooks import EpochHook, ThroughputHook
 from asyncio_loader.training.log_files import LogShipment, shipped
 from asyncio_loader.training.loops import EpochLoop, IterationLoop
 from asyncio_loader.training.model import FasterRCNN, build_model
-from asyncio_loader.training.naming import named
 from asyncio_loader.training.out_dirs import check_writable
 from asyncio_loader.training.parallel import BroadcastBuffers, RankRunner
 from asyncio_loader.training.places import Places, look_back, plan_places

@@ -7,6 +7,7 @@ from typing import Any
 
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.training.checkpoints import CheckpointPlan
+from asyncio_loader.training.dataloaders import read_dataloader
 from asyncio_loader.training.dialect import MMDET_2X, dialect_of
 from asyncio_loader.training.entries import (
     FILENAMES,
@@ -22,12 +23,12 @@ from asyncio_loader.training.entries import (
 )
 from asyncio_loader.training.log_files import LogOutput
 from asyncio_loader.training.out_dirs import OutDir, read_out_dir
-from asyncio_loader.training.plan import RunPlan
+from asyncio_loader.training.plan import DataPlan, RunPlan
 from asyncio_loader.training.schedule import Schedule, read_schedule
 from asyncio_loader.training.sections import Section
-from asyncio_loader.training.translate_3x import translate_3x
+from asyncio_loader.training.translate_3x import read_randomness, translate_3x
 
-__all__ = ["RunPlan", "translate"]
+__all__ = ["DataPlan", "RunPlan", "translate", "translate_data"]
 
 
 def translate(config: Mapping[str, Any]) -> RunPlan:
@@ -42,8 +43,30 @@ def translate(config: Mapping[str, Any]) -> RunPlan:
     Raises:
         ConfigError: names the dotted path and the value; or it is a mixture of both dialects.
     """
+    dialect = dialect_of(config)
+    dialect.check_sections(config)
     top = Section(config)
-    return translate_3x(top) if dialect_of(config).is_3x else _translate_2x(top)
+    return translate_3x(top) if dialect.is_3x else _translate_2x(top)
+
+
+def translate_data(config: Mapping[str, Any], split: str) -> DataPlan:
+    """How the data of a split are taken. What else a run needs need not be there, and is not looked at.
+
+    Args:
+        config: of mmdet 2.x or 3.x.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+
+    Raises:
+        ConfigError: names the dotted path and the value; or it is a mixture of both dialects.
+    """
+    dialect, top = dialect_of(config), Section(config)
+    if dialect.is_3x:
+        keys = read_dataloader(top, split)
+        batch_size, thread_count, seed = keys.batch_size, keys.thread_count, read_randomness(top)["seed"]
+    else:
+        batch_size, thread_count = _read_data(top)
+        seed = top.count("seed", 0)
+    return DataPlan(dialect=dialect, batch_size=batch_size, thread_count=thread_count, seed=seed)
 
 
 def _translate_2x(top: Section) -> RunPlan:

@@ -23,7 +23,7 @@ from asyncio_loader.training.schedule import Schedule
 from asyncio_loader.training.schedule_3x import read_schedule_3x, read_train_cfg
 from asyncio_loader.training.sections import Section
 
-__all__ = ["translate_3x"]
+__all__ = ["read_randomness", "translate_3x"]
 
 
 def translate_3x(top: Section) -> RunPlan:
@@ -66,7 +66,7 @@ def translate_3x(top: Section) -> RunPlan:
         log_level=read_log_level(top),
         opencv_thread_count=opencv_thread_count,
         benchmarks_cudnn=benchmarks_cudnn,
-        randomness=_read_randomness(top),
+        randomness=read_randomness(top),
     )
 
 
@@ -159,7 +159,8 @@ def _read_log_window(top: Section, schedule: Schedule, interval: int) -> int:
         return section.count("window_size", interval, least=1)
 
 
-def _read_randomness(top: Section) -> dict[str, Any]:
+def read_randomness(top: Section) -> dict[str, Any]:
+    """mmengine's `randomness`, with a seed."""
     values = top.take("randomness", None) or {}
     with Section(values, "randomness") as section:
         seed = section.count("seed") if section.has("seed") else 0

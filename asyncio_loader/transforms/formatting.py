@@ -238,6 +238,7 @@ class Collect:
         """
         for key in (*self.meta_keys, *self.keys):
             if key not in results:
-                raise KeyError(f"no {key!r} in the sample, only {', '.join(map(str, results))}")
+                hint = "; LoadAnnotations(…) makes it" if key.startswith("gt_") else ""
+                raise KeyError(f"no {key!r} in the sample, only {', '.join(map(str, results))}{hint}")
         metas = {key: results[key] for key in self.meta_keys}
         return {"img_metas": DataContainer(metas, cpu_only=True), **{key: results[key] for key in self.keys}}

@@ -119,7 +119,7 @@ class Registry:
         try:
             return factory(**arguments)
         except ConfigError as error:
-            raise type(error)(f"{_prefix(place)}{error}") from error
+            raise type(error)(f"{_prefix(place)}{error}") from error.__cause__
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{_prefix(place)}{type(error).__name__}: {error}") from error
 

@@ -269,6 +269,15 @@ def test_an_unknown_name_says_what_is_near_and_where_all_are() -> None:
     assert message.endswith("(asyncio-loader train --list shows them)")
 
 
+@pytest.mark.parametrize("base", ["../_base_/schedule_1x.py", "schedule_1x.py"])
+def test_a_base_that_is_a_ready_config_but_for_its_directory_or_suffix_is_told_the_name(
+    base: str, tmp_path: Path
+) -> None:
+    message = refusal(write(tmp_path, "config.py", f"_base_ = {base!r}"))
+
+    assert message.endswith("no such file; the ready config of this name is 'schedule_1x', as it stands")
+
+
 def test_an_unknown_base_says_what_is_near(tmp_path: Path) -> None:
     path = write(tmp_path, "config.py", "_base_ = 'shedule_1x'")
 

@@ -68,22 +68,24 @@ def _region(options: S3Options, session: Session) -> str:
 def _endpoint(options: S3Options, session: Session, region: str) -> Endpoint:
     if options.endpoint_url is not None:
         return Endpoint.parse(options.endpoint_url, options.addressing, source="S3Options.endpoint_url")
-    url = _configured_url(session)
-    if url is not None:
-        return Endpoint.parse(url, options.addressing, source="endpoint_url (AWS_ENDPOINT_URL_S3, …, or the profile)")
+    found = _configured_url(session)
+    if found is not None:
+        source, url = found
+        return Endpoint.parse(url, options.addressing, source=source)
     return Endpoint.parse(_aws_url(session, region), options.addressing, source="region_name")
 
 
-def _configured_url(session: Session) -> str | None:
+def _configured_url(session: Session) -> tuple[str, str] | None:
+    """Where it stands, and the URL."""
     if session.get_config_variable("ignore_configured_endpoint_urls"):
         return None
-    environ = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if environ:
-        return environ
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if os.environ.get(name):
+            return name, os.environ[name]
     profile = session.get_scoped_config()
     service = session.full_config.get("services", {}).get(profile.get("services", ""), {}).get("s3", {})
     found: str | None = service.get("endpoint_url") or profile.get("endpoint_url")
-    return found
+    return ("endpoint_url of the AWS profile", found) if found else None
 
 
 def _aws_url(session: Session, region: str) -> str:

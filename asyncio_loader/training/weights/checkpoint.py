@@ -12,8 +12,8 @@ from torch import Tensor
 from asyncio_loader.checkpoint.reading import load_checkpoint
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.file_client import FileClient
+from asyncio_loader.naming import named
 from asyncio_loader.progress import transferring
-from asyncio_loader.training.naming import named
 
 __all__ = ["client_of", "is_trusted", "read_checkpoint", "read_state_dict", "state_dict_of"]
 

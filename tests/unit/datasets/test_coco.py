@@ -227,8 +227,33 @@ def test_a_broken_annotation_file_is_one_line_that_names_it(root: Path, content:
 
 
 def test_a_missing_annotation_file_is_named(root: Path) -> None:
-    with pytest.raises(ObjectNotFound, match=r"other\.json"):
+    with pytest.raises(ObjectNotFound, match=r"^ann_file='other\.json': .*other\.json"):
         make(root, ann_file="other.json")
+
+
+def test_images_that_are_not_there_are_named_with_the_argument_that_says_where(root: Path) -> None:
+    with pytest.raises(ObjectNotFound, match=r"/elsewhere/\S+\.png: .* \(img_prefix='elsewhere/'\)$") as caught:
+        list(make(root, img_prefix="elsewhere/"))
+
+    assert caught.value.key
+    assert caught.value.key.endswith(".png")
+
+
+def test_classes_in_another_order_than_the_labels_are_warned_of(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    document = json.loads((root / "train.json").read_text())
+    document["categories"] += [{"id": 3, "name": "dish"}, {"id": 9, "name": "cup"}]
+    (root / "train.json").write_text(json.dumps(document))
+    for as_in_file in (("cell", "dish", "cup"), ("cell", "cup"), ("cell",)):
+        make(root, classes=as_in_file)
+    assert not caplog.records
+
+    make(root, classes=("cup", "cell"))
+
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().endswith(
+        "labels are in the order of the file's categories, not in that of classes=: 0 cell, 1 cup"
+    )
 
 
 WIDE = [1, 0, 0, 1, 1, 0, 1, 1, 0, 0, 1, 0, 1]

@@ -43,6 +43,21 @@ def fill(bucket: str) -> None:
     asyncio.run(put())
 
 
+@pytest.mark.parametrize(
+    ("uri", "advice"),
+    [("mybucket/coco/", "did you mean s3://mybucket/coco/?"), ("./my/", "look at the bucket and the prefix")],
+)
+def test_a_bucket_without_s3_before_it_is_a_path_that_is_not_there(
+    uri: str, advice: str, doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    told = doctor(uri)
+
+    assert told.code == 1
+    assert advice in told.out
+
+
 def test_all_is_well_on_a_server_that_verifies_signatures(rclone_environ: RcloneServer, doctor: Doctor) -> None:
     fill("s3://doctor")
 

@@ -146,12 +146,17 @@ def test_no_more_than_a_batch_beyond_them_is_fetched(
 @pytest.mark.parametrize(
     ("more", "split", "error", "said"),
     [
-        ({"data.train.ann_file": "no.json"}, "train", ObjectNotFound, r"data\.train\.ann_file='no\.json': .*no\.json"),
-        ({"data.train.img_prefix": "no/"}, "train", ObjectNotFound, r"data\.train\.img_prefix='no/': .*/no/.*\.jpg"),
+        ({"data.train.ann_file": "no.json"}, "train", ObjectNotFound, r"data\.train: ann_file='no\.json': .*no\.json"),
+        (
+            {"data.train.img_prefix": "no/"},
+            "train",
+            ObjectNotFound,
+            r"data\.train: .*/no/.*\.jpg.*\(img_prefix='no/'\)",
+        ),
         ({"data.val.classes": "no.txt"}, "val", ConfigError, r"data\.val: classes='no\.txt' is not a text file"),
         ({}, "test", ConfigError, r"data\.test is missing"),
         ({"data.train.pipeline.2.img_scale": "big"}, "train", ConfigError, r"img_scale"),
-        ({"optimizer.type": "Nothing"}, "train", ConfigError, r"optimizer\.type='Nothing'"),
+        ({"data.samples_per_gpu": None}, "train", ConfigError, r"data\.samples_per_gpu=None must be a whole number"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_key(
@@ -161,6 +166,21 @@ def test_what_is_wrong_is_named_with_file_and_key(
         run.show(load_config(CONFIG, {**options, **more}), split=split, count=1, out=tmp_path / "new" / "s.png")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_data_are_enough(options: Options, tmp_path: Path) -> None:
+    """A model, and how it is to be trained, need not be written yet."""
+    whole = load_config(CONFIG, options).to_dict()
+    alone = tmp_path / "alone.py"
+    alone.write_text(f"data = {whole['data']!r}\n")
+
+    run.show(load_config(CONFIG, options), split="train", count=4, out=tmp_path / "whole.png")
+    run.show(load_config(alone), split="train", count=4, out=tmp_path / "alone.png")
+
+    with Image.open(tmp_path / "whole.png") as expected, Image.open(tmp_path / "alone.png") as shown:
+        # Below the title, which names the config.
+        lower = (0, 40, *shown.size)
+        assert np.array_equal(np.asarray(expected.crop(lower)), np.asarray(shown.crop(lower)))
 
 
 def test_a_broken_image_is_named(options: Options, tmp_path: Path, data: Path) -> None:
@@ -210,8 +230,8 @@ def test_a_config_of_3x_is_shown_by_its_own_names(config_3x: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"data_prefix.img": "no/"}, r"train_dataloader\.dataset\.data_prefix=\{'img': 'no/'\}: .*/no/.*\.jpg"),
-        ({"ann_file": "no.json"}, r"train_dataloader\.dataset\.ann_file='no\.json': .*no\.json"),
+        ({"data_prefix.img": "no/"}, r"train_dataloader\.dataset: .*/no/.*\.jpg.*\(data_prefix=\{'img': 'no/'\}\)"),
+        ({"ann_file": "no.json"}, r"train_dataloader\.dataset: ann_file='no\.json': .*no\.json"),
     ],
 )
 def test_what_is_not_there_is_named_by_the_keys_of_3x(

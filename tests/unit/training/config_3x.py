@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _VALUES: dict[str, Any] = {
+    "model": {"type": "FasterRCNN"},
     "train_dataloader": {
         "batch_size": 2,
         "num_workers": 2,

@@ -7,11 +7,13 @@ import pytest
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.fileio.file_client import FileClient
 from asyncio_loader.training.checkpoints import CheckpointPlan
-from asyncio_loader.training.translate import RunPlan, translate
+from asyncio_loader.training.dialect import MMDET_2X, MMDET_3X
+from asyncio_loader.training.translate import DataPlan, RunPlan, translate, translate_data
 
 
 def config(**changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
+        "model": {"type": "FasterRCNN"},
         "data": {"samples_per_gpu": 2, "workers_per_gpu": 2},
         "optimizer": {"type": "SGD", "lr": 0.02, "momentum": 0.9},
         "runner": {"type": "EpochBasedRunner", "max_epochs": 12},
@@ -31,6 +33,32 @@ def refusal(**changes: Any) -> str:
     with pytest.raises(ConfigError) as caught:
         plan(**changes)
     return str(caught.value)
+
+
+def test_all_sections_that_are_missing_are_named_at_once() -> None:
+    assert refusal(optimizer=None, runner=None) == (
+        "optimizer, runner are missing: a run takes model, data, optimizer, runner"
+    )
+    assert refusal(model=None).startswith("model is missing")
+
+
+def test_a_look_at_the_data_takes_no_more_than_the_data() -> None:
+    data = {"samples_per_gpu": 3, "workers_per_gpu": 0}
+
+    assert translate_data({"data": data, "seed": 4}, "val") == DataPlan(
+        dialect=MMDET_2X, batch_size=3, thread_count=1, seed=4
+    )
+
+
+def test_in_3x_each_split_has_its_own_way_to_be_taken() -> None:
+    config = {
+        "val_dataloader": {"batch_size": 1, "num_workers": 4, "dataset": {}},
+        "randomness": {"seed": 9},
+    }
+
+    assert translate_data(config, "val") == DataPlan(dialect=MMDET_3X, batch_size=1, thread_count=4, seed=9)
+    with pytest.raises(ConfigError, match="train_dataloader is missing"):
+        translate_data(config, "train")
 
 
 def test_a_run_by_epochs() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from asyncio_loader.errors import AccessDenied, ConfigError, LoaderError
-from asyncio_loader.training.naming import named
+from asyncio_loader.naming import named
 
 
 def raise_named(name: str | None, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Errors that say which file and which key of it they are about."""
+"""Errors that say which file, and which key or argument, they are about."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ def named(name: str | None) -> Iterator[None]:
     except ConfigError as error:
         if not name or str(error).startswith(name):
             raise
-        raise ConfigError(f"{name}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error.__cause__
     except FetchError as error:
         if not name or str(error).startswith(name):
             raise
-        message = f"{name}: {error}"
-        raise type(error)(message, key=error.key, attempts=error.attempts, elapsed_s=error.elapsed_s) from error
+        raise error.retold(f"{name}: {error}") from error.__cause__
