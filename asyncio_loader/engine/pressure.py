@@ -165,7 +165,7 @@ class Level:
         before = self.limit
         if not self._heed_strain(tally, now_s):
             if tally.is_paced or tally.bound < tally.ended / 2:
-                self._rest()
+                self._rest(now_s, is_paced=tally.is_paced)
             elif self._state is _Climb.START:
                 self._climb(goodput, now_s)
             elif self._state is _Climb.PROBE:
@@ -175,11 +175,18 @@ class Level:
         if self.limit != before:
             self._settles_s = now_s + mean_s
 
-    def _rest(self) -> None:
-        """Something else is the limit: a trial says nothing."""
+    def _rest(self, now_s: float, *, is_paced: bool) -> None:
+        """Something else is the limit: a trial says nothing.
+
+        But for one that has come up against the pace: more in flight did bring more, and a pace that is kept may grow.
+        Back at the level before, the pace would wait for the level, and the level for the pace.
+        """
         if self._state is _Climb.PROBE:
-            self.limit = self._home
             self._state = _Climb.STEADY
+            if is_paced and self._direction == _UP:
+                self._probe_s, self._next_probe_s = _FIRST_PROBE_S, now_s
+            else:
+                self.limit = self._home
 
     def _climb(self, goodput: float, now_s: float) -> None:
         if goodput >= _START_GAIN * self._base and self.limit < self._ceiling:

@@ -222,3 +222,21 @@ def test_a_level_keeps_to_its_ceiling() -> None:
         now_s += 0.001
         level.note(Ended.WELL, SIZE, 0.008, now_s, is_bound=True)
         assert 4 <= level.limit <= 8
+
+
+def test_a_level_that_has_come_up_against_the_pace_stays_there() -> None:
+    """The pace grows only while it is kept: gone back, level and pace would wait for each other."""
+    level = Level(512, 0.0)
+    latency_s, least, now_s = 0.04, 512, 0.0
+    while now_s < 30.0:
+        # For ten seconds the server takes 1,600 GET/s at the most, then as many as are sent at the pace.
+        most = 1600.0 if now_s < 10.0 else 1750.0
+        offered = level.limit / latency_s
+        is_paced = now_s >= 10.0 and offered >= most
+        rate = min(offered, most)
+        now_s += 1 / rate
+        level.note(Ended.WELL, SIZE, level.limit / rate, now_s, is_bound=not is_paced, is_paced=is_paced)
+        if now_s > 25.0:
+            least = min(least, level.limit)
+
+    assert least / latency_s >= 1750.0
