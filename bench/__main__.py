@@ -6,10 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench.cases import CASES, ON_REQUEST, Settings, load_case
+from bench.cases import CASES, ON_REQUEST, RESULTS, Settings, load_case
 from bench.report import format_table, write_report
-
-_RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
         width = max(map(len, CASES))
         print("\n".join(f"{name:{width}}  {summary}" for name, summary in CASES.items()))
         return 0
-    settings = Settings(repeats=options.repeats, scale=options.scale, minutes=options.minutes)
+    settings = Settings(repeats=options.repeats, scale=options.scale, minutes=options.minutes, results=options.results)
     status = 0
     for name in options.case or [name for name in CASES if name not in ON_REQUEST]:
         report = load_case(name)(settings)
@@ -41,7 +39,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each contender (default: 5)")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full amount of work (default: 1)")
     parser.add_argument("--minutes", type=float, default=30.0, help="how long `soak` lasts (default: 30)")
-    parser.add_argument("--results", type=Path, default=_RESULTS, help="where the JSON goes (default: bench/results)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where JSON and PNG go (default: bench/results)")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.case if name not in CASES]
     if unknown:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 from bench.report import Report
 
-__all__ = ["CASES", "ON_REQUEST", "Settings", "load_case"]
+__all__ = ["CASES", "ON_REQUEST", "RESULTS", "Settings", "load_case"]
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 CASES = {
     "epoch": "images per second from a slow store, next to decoding from RAM and to boto3 in a DataLoader",
@@ -40,11 +43,13 @@ class Settings:
     repeats: how often each contender is measured; the median counts.
     scale: share of the full amount of work, for a quick look.
     minutes: how long a soak lasts.
+    results: where plots go.
     """
 
     repeats: int = 5
     scale: float = 1.0
     minutes: float = 30.0
+    results: Path = RESULTS
 
     def count(self, full: int) -> int:
         """So many items in place of `full`."""

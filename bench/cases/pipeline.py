@@ -40,7 +40,6 @@ IMAGES, WORKER_IMAGES = 876, 292
 BATCH = 1
 MEDIAN_S, P99_S = 0.030, 0.150
 _RUNS = "bench.pipelines.run"
-_RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +128,7 @@ def run(settings: Settings) -> Report:
         case="pipeline",
         title=f"{images} JPEGs of BCCD (with workers {worker_images}) into batches of {BATCH}; OpenCV and torch with 1 "
         f"thread of their own; S3 at {MEDIAN_S * 1000:g} ms median, {P99_S * 1000:g} ms 99th percentile; median of "
-        f"{settings.repeats}, {_draw(runs, table)}",
+        f"{settings.repeats}, {_draw(runs, table, settings.results)}",
         columns=(
             "contender",
             "images/s",
@@ -199,7 +198,7 @@ def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _draw(runs: Mapping[str, list[dict[str, float]]], table: Mapping[str, list[float | None]]) -> str:
+def _draw(runs: Mapping[str, list[dict[str, float]]], table: Mapping[str, list[float | None]], results: Path) -> str:
     try:
         import matplotlib as mpl
     except ImportError:
@@ -219,11 +218,12 @@ def _draw(runs: Mapping[str, list[dict[str, float]]], table: Mapping[str, list[f
         values = [cell or 0.0 for cell in cells]
         stages.bar(list(WAYS), values, bottom=below, label=name)
         below = [low + value for low, value in zip(below, values, strict=True)]
+    stages.set_xticks(range(len(WAYS)), [name.replace(", ", ",\n") for name in WAYS])
     stages.set_ylabel("ms per image, one thread")
     stages.legend(loc="upper left", bbox_to_anchor=(1, 1))
     canvas.tight_layout()
-    _RESULTS.mkdir(parents=True, exist_ok=True)
-    path = _RESULTS / f"pipeline-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.png"
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / f"pipeline-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.png"
     canvas.savefig(path, dpi=110)
     plt.close(canvas)
     return f"plot in {os.path.relpath(path)}"

@@ -30,7 +30,6 @@ OBJECT_BYTES = 20_000
 OBJECTS = 1000
 ROUNDS = 10_000
 EVERY_S = 0.25
-_RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +65,7 @@ def run(settings: Settings) -> Report:
     return Report(
         case="pressure",
         title=f"objects of {OBJECT_BYTES / 1000:g} KB at {MEDIAN_S * 1000:g} ms median, {P99_S * 1000:g} ms 99th "
-        f"percentile; {settings.repeats} runs, {_draw(raw)}",
+        f"percentile; {settings.repeats} runs, {_draw(raw, settings.results)}",
         columns=("limit, req/s", "stretch", "taken/s", "of the limit", "least", "refused", "most", "in flight"),
         rows=rows,
         raw=raw,
@@ -156,7 +155,7 @@ def _row(limit: float, stretch: Stretch, runs: list[dict[str, float]]) -> tuple[
     )
 
 
-def _draw(raw: dict[str, Any]) -> str:
+def _draw(raw: dict[str, Any], results: Path) -> str:
     try:
         import matplotlib as mpl
     except ImportError:
@@ -185,8 +184,8 @@ def _draw(raw: dict[str, Any]) -> str:
         refused.set_ylabel("refused (503), %")
         refused.set_xlabel("s")
     canvas.tight_layout()
-    _RESULTS.mkdir(parents=True, exist_ok=True)
-    path = _RESULTS / f"pressure-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.png"
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / f"pressure-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.png"
     canvas.savefig(path, dpi=110)
     plt.close(canvas)
     return f"plot in {os.path.relpath(path)}"

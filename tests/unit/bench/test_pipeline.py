@@ -150,10 +150,9 @@ def test_the_case_has_a_row_for_each_contender_and_a_table_of_stages(
     chosen.append(next(contender for contender in pipeline.CONTENDERS if contender.name == pipeline.WORKERS))
     monkeypatch.setattr(pipeline, "CONTENDERS", tuple(chosen))
     monkeypatch.setattr(pipeline, "call_in_fresh_process", call)
-    monkeypatch.setattr(pipeline, "_RESULTS", tmp_path)
     monkeypatch.setattr(pipeline, "MEDIAN_S", 0.001)
     monkeypatch.setattr(pipeline, "P99_S", 0.002)
-    report = pipeline.run(Settings(repeats=1, scale=0.001))
+    report = pipeline.run(Settings(repeats=1, scale=0.001, results=tmp_path))
     rows = {row[0]: row for row in report.rows}
     (stages,) = report.parts
     times = {row[0]: row[1:] for row in stages.rows}
