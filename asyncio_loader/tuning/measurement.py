@@ -50,12 +50,16 @@ class Task:
         """The objects, as the loader takes them."""
         return [ObjectRef(uri, size_bytes) for uri, size_bytes in self.objects]
 
+    @property
+    def mean_bytes(self) -> float:
+        """Of an object, by those whose size is known; 0 where none is."""
+        sizes = [size for _, size in self.objects if size is not None]
+        return sum(sizes) / len(sizes) if sizes else 0.0
+
     def with_concurrency(self, concurrency: int) -> Task:
         """The same with another concurrency per process."""
-        sizes = [size for _, size in self.objects if size is not None]
-        mean_bytes = sum(sizes) / len(sizes) if sizes else 0.0
         trace = self.trace and self.trace.labelled(f"{concurrency} in flight")
-        return replace(self, options=options_for(concurrency, max(1, self.workers), mean_bytes), trace=trace)
+        return replace(self, options=options_for(concurrency, max(1, self.workers), self.mean_bytes), trace=trace)
 
     def dump(self) -> str:
         """As text for `load`."""

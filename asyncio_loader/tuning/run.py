@@ -13,7 +13,7 @@ from pathlib import Path
 from asyncio_loader.cores import count_cores
 from asyncio_loader.errors import LoaderError
 from asyncio_loader.options import FetchOptions, S3Options
-from asyncio_loader.progress.words import as_duration
+from asyncio_loader.progress.words import as_duration, as_mb_per_s, as_rate
 from asyncio_loader.testing.environment import environment
 from asyncio_loader.testing.simulator import S3Simulator
 from asyncio_loader.trace import TraceFile
@@ -97,7 +97,7 @@ def _measure_all(run: _Run, concurrency: tuple[int, ...], line: LiveLine) -> Non
         head = f"[{number}/{len(concurrency)}] {each} in flight: "
         line.show(f"{head}starting")
         try:
-            teller = _Teller(line, head, run.task.seconds, len(concurrency) - number)
+            teller = _Teller(line, head, run.task, len(concurrency) - number)
             measured = measure_in_process(run.task.with_concurrency(each), teller.tell)
         except LoaderError:
             line.keep(f"{head}failed")
@@ -112,26 +112,31 @@ class _Teller:
     Args:
         line: where.
         head: of the line.
-        seconds: that a setting is measured.
+        task: how long a setting is measured, and how large an object is.
         settings_left: so many come after this one; of them, too, only what is measured counts as time left.
     """
 
-    def __init__(self, line: LiveLine, head: str, seconds: float, settings_left: int) -> None:
+    def __init__(self, line: LiveLine, head: str, task: Task, settings_left: int) -> None:
         self._line = line
         self._head = head
-        self._seconds = seconds
+        self._seconds = task.seconds
+        self._mean_bytes = task.mean_bytes
         self._settings_left = settings_left
         self._last = f"{head}starting"
 
     def tell(self, progress: Told | None) -> None:
         if progress is not None:
             elapsed_s, samples = progress["elapsed_s"], progress["samples"]
-            rate = f"{samples / elapsed_s:,.0f} img/s" if elapsed_s > 0 else ""
+            rate = self._as_rate(samples / elapsed_s) if elapsed_s > 0 else ""
             stage = f"{elapsed_s:.1f} of {self._seconds:g} s" if progress["is_warm"] else f"warm-up {elapsed_s:.1f} s"
             measured_s = elapsed_s if progress["is_warm"] else 0.0
             left_s = max(0.0, self._seconds - measured_s) + self._settings_left * self._seconds
             self._last = f"{self._head}{stage}, {rate}, ETA {as_duration(left_s)}"
         self._line.show(self._last)
+
+    def _as_rate(self, samples_per_s: float) -> str:
+        shown = as_rate(samples_per_s, "img")
+        return f"{shown}, {as_mb_per_s(samples_per_s * self._mean_bytes)}" if self._mean_bytes else shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 
 from asyncio_loader import cli
 from asyncio_loader.errors import Throttled
+from asyncio_loader.options import FetchOptions, S3Options
 from asyncio_loader.tuning import run
 from asyncio_loader.tuning.measurement import Measurement, Task
 from asyncio_loader.tuning.process import Told
@@ -162,15 +163,20 @@ class Shown(LiveLine):
         self.texts.append(text)
 
 
-def test_the_time_left_counts_what_is_still_to_be_measured() -> None:
+@pytest.mark.parametrize(("sizes", "rate"), [((80_000, 120_000), "300 img/s, 30.0 MB/s"), ((None,), "300 img/s")])
+def test_the_line_has_rate_bytes_where_they_are_known_and_the_time_left(
+    sizes: tuple[int | None, ...], rate: str
+) -> None:
     line = Shown()
-    teller = run._Teller(line, "[1/3] 8 in flight: ", 20, 2)
+    objects = [(f"s3://bucket/{number}.jpg", size) for number, size in enumerate(sizes)]
+    task = Task(objects=objects, storage=S3Options(), options=FetchOptions(), seconds=20.0)
+    teller = run._Teller(line, "[1/3] 8 in flight: ", task, 2)
     teller.tell({"elapsed_s": 3.0, "samples": 900, "is_warm": False})
     teller.tell({"elapsed_s": 5.0, "samples": 1500, "is_warm": True})
     teller.tell(None)
 
     assert line.texts == [
-        "[1/3] 8 in flight: warm-up 3.0 s, 300 img/s, ETA 1:00",
-        "[1/3] 8 in flight: 5.0 of 20 s, 300 img/s, ETA 0:55",
-        "[1/3] 8 in flight: 5.0 of 20 s, 300 img/s, ETA 0:55",
+        f"[1/3] 8 in flight: warm-up 3.0 s, {rate}, ETA 1:00",
+        f"[1/3] 8 in flight: 5.0 of 20 s, {rate}, ETA 0:55",
+        f"[1/3] 8 in flight: 5.0 of 20 s, {rate}, ETA 0:55",
     ]
