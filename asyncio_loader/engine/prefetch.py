@@ -222,11 +222,13 @@ class Prefetcher:
                 on_retry=self._note_retry,
             )
         except FetchError as error:
+            counters.note_fetch(time.perf_counter() - started_s)
             counters.count_error(error)
             return Failed(job.ref, error, slot.position, slot.index, job.epoch, slot.is_padding, error.attempts)
         finally:
             counters.in_flight -= 1
-            counters.note_fetch(time.perf_counter() - started_s)
+        # One that is cancelled has taken no time that anybody waited for.
+        counters.note_fetch(time.perf_counter() - started_s)
         counters.bytes_fetched += len(data)
         return Fetched(job.ref, data, slot.position, slot.index, job.epoch, slot.is_padding, attempts)
 

@@ -184,6 +184,8 @@ async def test_cancelling_leaves_no_get_behind() -> None:
 
     assert store.in_flight == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
+    # What nobody waited for to the end is no duration to learn from.
+    assert (run.counters.fetch.total, run.counters.fetch_s, run.counters.in_flight) == (0, 0.0, 0)
 
 
 async def test_sizes_nobody_knew_stay_within_the_window_and_one_object() -> None:
