@@ -52,6 +52,12 @@ __all__ = [
 class LoaderError(Exception):
     """Root of all errors of this package."""
 
+    def retold(self, message: str) -> Self:
+        """The same error with another message, which holds this one's: raise it ``from error.__cause__``."""
+        told = copy.copy(self)
+        told.args = (message,)
+        return told
+
 
 class ConfigError(LoaderError, ValueError):
     """An argument, option or config entry is wrong. Names file, key, field and value."""
@@ -71,12 +77,6 @@ class FetchError(LoaderError):
         self.key = key
         self.attempts = attempts
         self.elapsed_s = elapsed_s
-
-    def retold(self, message: str) -> Self:
-        """The same error with another message, which holds this one's: raise it ``from error.__cause__``."""
-        told = copy.copy(self)
-        told.args = (message,)
-        return told
 
 
 class ObjectNotFound(FetchError, FileNotFoundError):

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from asyncio_loader.errors import ConfigError, FetchError
+from asyncio_loader.errors import ConfigError, FetchError, TransformError
 
 __all__ = ["named"]
 
 
 @contextmanager
 def named(name: str | None) -> Iterator[None]:
-    """Put ``<name>: `` before the message of a `ConfigError` or `FetchError`, once; None leaves all as it is.
+    """Put ``<name>: `` before the message of a `ConfigError`, `FetchError` or `TransformError`, once.
 
-    The class stays, and so does what a `FetchError` knows. What begins with the name already is raised as it is.
+    None leaves all as it is. The class stays, and so does what the error knows. What begins with the name already is
+    raised as it is.
     """
     try:
         yield
-    except ConfigError as error:
-        if not name or str(error).startswith(name):
-            raise
-        raise ConfigError(f"{name}: {error}") from error.__cause__
-    except FetchError as error:
+    except (ConfigError, FetchError, TransformError) as error:
         if not name or str(error).startswith(name):
             raise
         raise error.retold(f"{name}: {error}") from error.__cause__

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncio_loader.errors import AccessDenied, ConfigError, LoaderError
+from asyncio_loader.errors import AccessDenied, ConfigError, DecodeError, LoaderError
 from asyncio_loader.naming import named
 
 
@@ -16,6 +16,17 @@ def test_the_name_comes_first_and_the_class_stays() -> None:
         raise_named("c.py", AccessDenied("s3://b/k: no", key="s3://b/k", attempts=2, elapsed_s=0.5))
 
     assert (caught.value.key, caught.value.attempts, caught.value.elapsed_s) == ("s3://b/k", 2, 0.5)
+
+
+def test_of_a_transform_the_cause_stays() -> None:
+    refusal = DecodeError("s3://b/k: not an image", key="s3://b/k", transform="LoadImageFromFile")
+    refusal.__cause__ = ValueError("no header")
+
+    with pytest.raises(DecodeError, match=r"^c\.py: s3://b/k: not an image$") as caught:
+        raise_named("c.py", refusal)
+
+    assert (caught.value.key, caught.value.transform) == ("s3://b/k", "LoadImageFromFile")
+    assert caught.value.__cause__ is refusal.__cause__
 
 
 def test_a_name_is_said_once() -> None:

@@ -140,7 +140,8 @@ class Endpoint:
         except ValueError as error:
             raise ConfigError(f"{source}: {url!r} is no URL: {error}") from None
         if parts.scheme not in ("http", "https") or not host:
-            raise ConfigError(f"{source}: {url!r} must look like https://host[:port]")
+            hint = "" if "://" in url else f"; did you mean 'http://{url}'?"
+            raise ConfigError(f"{source}: {url!r} must look like https://host[:port]{hint}")
         if parts.raw_query_string or parts.raw_fragment:
             raise ConfigError(f"{source}: an endpoint is https://host[:port][/path], without query and fragment")
         if addressing == "virtual" and _is_ip(parts.raw_host or ""):

@@ -148,5 +148,7 @@ def test_a_broken_config_file_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_an_endpoint_of_the_environment_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:9000")
 
-    with pytest.raises(ConfigError, match=r"^AWS_ENDPOINT_URL: 'localhost:9000' must look like"):
+    with pytest.raises(
+        ConfigError, match=r"^AWS_ENDPOINT_URL: 'localhost:9000' must look like .*'http://localhost:9000'"
+    ):
         _site()
