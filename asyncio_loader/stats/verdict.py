@@ -82,8 +82,8 @@ def judge(stats: LoaderStats) -> Verdict:
     stats = _without_startup(stats)
     if stats.samples < _LEAST_SAMPLES or stats.elapsed_s < _LEAST_S:
         so_far = f"{stats.samples} samples in {stats.elapsed_s:.1f} s so far"
-        needs = f"it takes {_LEAST_SAMPLES} and {_LEAST_S:g} s behind the first one"
-        return Verdict(Limit.UNKNOWN, "too early to tell", f"{so_far}, {needs}")
+        needs = f"a verdict takes {_LEAST_SAMPLES}, and {_LEAST_S:g} s after the first"
+        return Verdict(Limit.UNKNOWN, "too early to tell", f"{so_far}; {needs}")
     busy, starved = _shares(stats)
     waits = stats.wait_share if stats.threads else starved + busy
     if waits < _NO_WAIT:

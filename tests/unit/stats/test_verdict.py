@@ -42,7 +42,7 @@ def test_what_remains_is_the_network() -> None:
 @pytest.mark.parametrize(
     ("change", "limit", "said"),
     [
-        ({"samples": 31}, Limit.UNKNOWN, "31 samples in 10.0 s so far, it takes 32 and 0.5 s"),
+        ({"samples": 31}, Limit.UNKNOWN, "31 samples in 10.0 s so far; a verdict takes 32, and 0.5 s"),
         ({"elapsed_s": 0.4}, Limit.UNKNOWN, "too early"),
         ({"wait_s": 0.5}, Limit.CONSUMER, "waits for data 5% of the time"),
         ({"wait_s": 0.5, "hand_over_s": 6.0}, Limit.HAND_OVER, "making batches takes 60% of the time"),
