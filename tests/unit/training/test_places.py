@@ -16,6 +16,7 @@ from tests.unit.training.config_3x import config_3x
 
 def planned(**changes: Any) -> RunPlan:
     values: dict[str, Any] = {
+        "model": {"type": "FasterRCNN"},
         "data": {"samples_per_gpu": 2, "workers_per_gpu": 2},
         "optimizer": {"type": "SGD", "lr": 0.02},
         "runner": {"type": "EpochBasedRunner", "max_epochs": 12},

@@ -178,7 +178,7 @@ def test_two_runs_in_one_process_have_a_log_each(options: dict[str, Any], tmp_pa
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model": None}, "model=None must be a dict"),
+        ({"model": None}, "model is missing: a run takes model, data, optimizer, runner"),
         ({"model.roi_head.bbox_head.num_classes": 80}, "num_classes=80, but data.train has 3 classes"),
         ({"data.train.pipeline.0.type": "LoadImage"}, "data.train: pipeline[0]"),
         ({"checkpoint_config": {"out_dir": "s3://"}}, "checkpoint_config.out_dir: 's3://'"),
