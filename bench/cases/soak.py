@@ -168,14 +168,14 @@ def slope_per_s(time_s: Sequence[float], values: Sequence[float]) -> float:
     return sum((t - mean_s) * (value - mean) for t, value in points) / spread
 
 
-def faults_of(result: dict[str, Any]) -> list[str]:
+def faults_of(result: dict[str, Any], *, most_growth_mib: float = MOST_GROWTH_MIB) -> list[str]:
     """What is not as it should be, one line each."""
     faults = [f"{result[name]} samples were {name}" for name in ("lost", "doubled", "wrong") if result[name]]
     if result["credits"]:
         faults.append(f"{result['credits']} credits are not back at the end")
     time_s = result["time_s"]
     growth_mib = slope_per_s(time_s, result["rss"]) * (time_s[-1] - time_s[0]) / 2 / MIB
-    if growth_mib > MOST_GROWTH_MIB:
+    if growth_mib > most_growth_mib:
         faults.append(f"resident memory grew by {growth_mib:.0f} MiB in the second half of {time_s[-1]:.0f} s")
     half = len(time_s) // 2
     before, after = max(result["threads"][:half]), median(result["threads"][half:])
