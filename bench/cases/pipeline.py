@@ -5,6 +5,8 @@ large as in the tutorial. The ways to make it, in threads and in the workers of 
 
 * ``Loader``: ours, its bytes in RAM (``memory://``), transforms fused and one by one; and fetched from the simulator.
 * ``uint8``: ours again, with normalizing and padding to a multiple left to the device.
+* ``2 processes``: ours with one thread in each of two processes that share nothing, at once: no loader can scale better
+  on these cores than that.
 * ``OpenMMLab``: what mmcv 1.x does, call by call (`bench.pipelines.openmmlab`); the reference.
 * ``torchvision``: `decode_jpeg` and `torchvision.transforms.v2` (`bench.pipelines.vision`).
 
@@ -65,6 +67,9 @@ WORKERS = "OpenMMLab, 2 workers"
 CONTENDERS = (
     Contender(name="Loader, 1 thread", function="load", arguments={"threads": 1}),
     Contender(name=OURS, function="load", arguments={"threads": 2}, single="Loader, 1 thread"),
+    Contender(
+        name="Loader, 2 processes", function="load_in_processes", arguments={"processes": 2}, single="Loader, 1 thread"
+    ),
     Contender(name="Loader from S3, 2 threads", function="load", arguments={"threads": 2}, is_remote=True),
     Contender(name="Loader not fused, 1 thread", function="load", arguments={"threads": 1, "fuse": False}),
     Contender(
@@ -77,6 +82,12 @@ CONTENDERS = (
     Contender(name="uint8, 1 thread", function="load", arguments={"threads": 1, "is_lean": True}),
     Contender(
         name="uint8, 2 threads", function="load", arguments={"threads": 2, "is_lean": True}, single="uint8, 1 thread"
+    ),
+    Contender(
+        name="uint8, 2 processes",
+        function="load_in_processes",
+        arguments={"processes": 2, "is_lean": True},
+        single="uint8, 1 thread",
     ),
     Contender(name="uint8, 2 workers", function="load_with_workers", arguments={"way": "ours", "is_lean": True}),
     Contender(name="ours, 2 workers", function="load_with_workers", arguments={"way": "ours"}),

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 import cv2
@@ -19,7 +20,7 @@ from bench.images import read_bccd
 from bench.pipelines import STD, largest_difference, openmmlab, ours, run_stages, vision
 from bench.process_tree import cpu_seconds
 
-__all__ = ["load", "load_with_workers", "map_in_threads", "time_stages"]
+__all__ = ["load", "load_in_processes", "load_with_workers", "map_in_threads", "time_stages"]
 
 CHECKED = 16
 # Batches that each thread is ahead of the consumer; a DataLoader's workers are as many (`prefetch_factor`).
@@ -36,8 +37,9 @@ def load(
     is_lean: bool = False,
     native: int | None = 1,
     endpoint_url: str | None = None,
+    when_checked: Callable[[], object] | None = None,
 ) -> dict[str, float]:
-    """Ours in threads."""
+    """Ours in threads; what `when_checked` does comes before the part that is timed."""
     _limit_native_threads(native)
     data = read_bccd(images)
     dataset = ours.dataset_of(data, fuse=fuse, is_lean=is_lean, endpoint_url=endpoint_url)
@@ -48,7 +50,25 @@ def load(
             return map(ours.as_batch, loader)
 
         items = ours.items_of(data, dataset, 0)
-        return _measure(batches, items, levels=_LEAN_LEVELS if is_lean else 0, is_lean=is_lean)
+        return _measure(
+            batches, items, levels=_LEAN_LEVELS if is_lean else 0, is_lean=is_lean, when_checked=when_checked
+        )
+
+
+def load_in_processes(images: int, batch_size: int, processes: int, is_lean: bool = False) -> dict[str, float]:
+    """Ours with one thread in each of several processes that share nothing but the machine, all of them at once.
+
+    Their rates are added: it is what the cores can do at the most.
+    """
+    spawned = get_context("spawn")
+    barrier = spawned.Barrier(processes)
+    with spawned.Pool(processes, _keep_barrier, (barrier,)) as pool:
+        done = [pool.apply_async(_load_at_once, (images, batch_size, is_lean)) for _ in range(processes)]
+        figures = [one.get() for one in done]
+    return {
+        "rate": sum(one["rate"] for one in figures),
+        "cpu_s_per_1000": sum(one["cpu_s_per_1000"] for one in figures) / processes,
+    }
 
 
 def map_in_threads(images: int, batch_size: int, way: str, threads: int) -> dict[str, float]:
@@ -142,8 +162,25 @@ class _EpochSampler:
         return iter(range(self.epoch * self._images, (self.epoch + 1) * self._images))
 
 
+_barriers: list[Any] = []
+
+
+def _keep_barrier(barrier: Any) -> None:
+    # One can be inherited by a process that is spawned, but not be sent to it with a task.
+    _barriers.append(barrier)
+
+
+def _load_at_once(images: int, batch_size: int, is_lean: bool) -> dict[str, float]:
+    return load(images, batch_size, threads=1, is_lean=is_lean, when_checked=_barriers[0].wait)
+
+
 def _measure(
-    batches: Callable[[int], Iterator[Any]], items: Sequence[Any], *, levels: float, is_lean: bool = False
+    batches: Callable[[int], Iterator[Any]],
+    items: Sequence[Any],
+    *,
+    levels: float,
+    is_lean: bool = False,
+    when_checked: Callable[[], object] | None = None,
 ) -> dict[str, float]:
     """Check an epoch, then time the next.
 
@@ -152,9 +189,12 @@ def _measure(
         items: of epoch 0.
         levels: of 255, that a pixel may be off.
         is_lean: the batches are uint8; what the device makes of them is compared, and not timed.
+        when_checked: called between the two epochs.
     """
     whole = batches(0)
     _check(map(ours.as_on_the_device, whole) if is_lean else whole, items, levels)
+    if when_checked is not None:
+        when_checked()
     cpu_s, started_s = cpu_seconds(), time.perf_counter()
     count = sum(len(batch.images) for batch in batches(1))
     wall_s, cpu_s = time.perf_counter() - started_s, cpu_seconds() - cpu_s

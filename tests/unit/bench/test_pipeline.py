@@ -104,6 +104,7 @@ def test_a_difference_is_found(items: list[Item]) -> None:
         ("load", {"threads": 2}),
         ("load", {"threads": 1, "fuse": False}),
         ("load", {"threads": 2, "is_lean": True}),
+        ("load_in_processes", {"processes": 2}),
         ("map_in_threads", {"way": "openmmlab", "threads": 2}),
         ("map_in_threads", {"way": "vision", "threads": 1}),
         ("load_with_workers", {"way": "ours"}),
