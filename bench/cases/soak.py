@@ -2,8 +2,9 @@
 
 One Loader goes through shuffled epochs of a bucket whose requests meet 503s, 500s, resets, short bodies, stalls, and
 wrong bits all the time; every third epoch is left in its middle. Each sample is compared with what was put there, and
-with the order. Meanwhile resident memory, threads, open files and asyncio tasks are sampled, and at the end the credits
-that are not back are counted. What must not be makes `python -m bench` end with status 1.
+with the order. Meanwhile resident memory, threads, open files and asyncio tasks are sampled. Eight times, equally far
+apart, the Loader is closed, and what is still in use then is counted: bytes of the heap and Python objects. At the end
+the credits that are not back are counted. What must not be makes `python -m bench` end with status 1.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 import threading
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from statistics import median
@@ -20,7 +22,7 @@ from typing import Any
 
 from asyncio_loader.testing import Fault, S3Simulator
 from bench.cases import Settings
-from bench.measure import MIB, call_in_fresh_process, memory_bytes
+from bench.measure import MIB, Usage, call_in_fresh_process, memory_bytes, memory_in_use
 from bench.report import Report
 
 OBJECTS = 4000
@@ -44,6 +46,11 @@ WEATHER = (
 # thousand that is kept does not, in half an hour.
 MOST_GROWTH_MIB = 20.0
 
+RESTS = 8
+# From the second rest to the last: what is imported, cached and started for good is there by then.
+MOST_KEPT_MIB = 1.0
+MOST_KEPT_OBJECTS = 2000
+
 # Files and tasks that do not depend on concurrency.
 _OTHERS = 32
 
@@ -59,6 +66,8 @@ def run(settings: Settings) -> Report:
         f"{result['gets'] / max(1, result['samples']):.2f}",
         *(f"{result[name]:.0f}" for name in ("lost", "doubled", "wrong", "credits")),
         f"{slope_per_s(result['time_s'], result['rss']) * 60 / MIB:+.2f}",
+        f"{_growth(result['rest_heap']) / MIB:+.2f}",
+        f"{_growth(result['rest_objects']):+.0f}",
         *(f"{max(result[name]):.0f}" for name in ("threads", "files", "tasks")),
     )
     return Report(
@@ -74,6 +83,8 @@ def run(settings: Settings) -> Report:
             "wrong",
             "credits",
             "RSS MiB/min",
+            "kept MiB",
+            "kept objects",
             "threads",
             "files",
             "tasks",
@@ -126,10 +137,13 @@ def soak(
         options=FetchOptions(max_in_flight=max_in_flight),
     )
     found = {"epochs": 0, "samples": 0, "lost": 0, "doubled": 0, "wrong": 0}
+    rests: list[Usage] = []
     started_s = time.monotonic()
     with Loader(dataset, BATCH, threads=THREADS) as loader:
         with _Watch(loader, sample_s) as watch:
-            while time.monotonic() - started_s < seconds:
+            while (spent_s := time.monotonic() - started_s) < seconds:
+                if spent_s > (len(rests) + 1) * seconds / (RESTS + 1):
+                    rests.append(watch.rest())
                 loader.set_epoch(found["epochs"])
                 # Every third one is left in its middle.
                 steps = len(loader) // 2 if found["epochs"] % 3 == 2 else len(loader)
@@ -146,6 +160,8 @@ def soak(
         "hedges": stats.hedges,
         "peak_window": stats.peak_window_bytes,
         "elapsed_s": time.monotonic() - started_s,
+        "rest_heap": [rest.heap_bytes for rest in rests],
+        "rest_objects": [rest.objects for rest in rests],
         **watch.columns(),
     }
 
@@ -168,6 +184,10 @@ def slope_per_s(time_s: Sequence[float], values: Sequence[float]) -> float:
     return sum((t - mean_s) * (value - mean) for t, value in points) / spread
 
 
+def _growth(at_rest: Sequence[float]) -> float:
+    return at_rest[-1] - at_rest[1] if len(at_rest) > 2 else 0.0
+
+
 def faults_of(result: dict[str, Any], *, most_growth_mib: float = MOST_GROWTH_MIB) -> list[str]:
     """What is not as it should be, one line each."""
     faults = [f"{result[name]} samples were {name}" for name in ("lost", "doubled", "wrong") if result[name]]
@@ -177,6 +197,10 @@ def faults_of(result: dict[str, Any], *, most_growth_mib: float = MOST_GROWTH_MI
     growth_mib = slope_per_s(time_s, result["rss"]) * (time_s[-1] - time_s[0]) / 2 / MIB
     if growth_mib > most_growth_mib:
         faults.append(f"resident memory grew by {growth_mib:.0f} MiB in the second half of {time_s[-1]:.0f} s")
+    if (kept_mib := _growth(result["rest_heap"]) / MIB) > MOST_KEPT_MIB:
+        faults.append(f"{kept_mib:.1f} MiB more of the heap are in use at the last rest than at the second")
+    if (kept := _growth(result["rest_objects"])) > MOST_KEPT_OBJECTS:
+        faults.append(f"{kept:.0f} more Python objects are there at the last rest than at the second")
     half = len(time_s) // 2
     before, after = max(result["threads"][:half]), median(result["threads"][half:])
     if after > before:
@@ -198,8 +222,10 @@ class _Watch:
     def __init__(self, loader: Any, pause_s: float) -> None:
         self._loader = loader
         self._pause_s = pause_s
-        self._rows: list[tuple[float, int, int, int, int]] = []
+        # No objects of their own: those are counted.
+        self._columns = {name: array("d") for name in ("time_s", "rss", "threads", "files", "tasks")}
         self._is_over = threading.Event()
+        self._may_look = threading.Lock()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> _Watch:
@@ -210,21 +236,29 @@ class _Watch:
         self._is_over.set()
         self._thread.join()
 
+    def rest(self) -> Usage:
+        """Close the loader, and tell what is in use nevertheless. The next epoch opens it again."""
+        with self._may_look:
+            self._loader.close()
+            return memory_in_use()
+
     def columns(self) -> dict[str, list[float]]:
         """Seconds since the first sample, bytes, and counts."""
-        names = ("time_s", "rss", "threads", "files", "tasks")
-        columns: dict[str, list[float]] = dict(zip(names, map(list, zip(*self._rows, strict=True)), strict=True))
-        columns["time_s"] = [t - self._rows[0][0] for t in columns["time_s"]]
+        columns = {name: list(values) for name, values in self._columns.items()}
+        columns["time_s"] = [t - columns["time_s"][0] for t in columns["time_s"]]
         return columns
 
     def _watch(self) -> None:
         while not self._is_over.wait(self._pause_s):
-            reader = self._loader._reader
-            if reader is None:
-                continue
-            tasks = reader._session.loop_thread.run(_count_tasks())
-            threads, files = (len(os.listdir(f"/proc/self/{name}")) for name in ("task", "fd"))
-            self._rows.append((time.monotonic(), memory_bytes(), threads, files, tasks))
+            with self._may_look:
+                reader = self._loader._reader
+                if reader is None:
+                    continue
+                tasks = reader._session.loop_thread.run(_count_tasks())
+                threads, files = (len(os.listdir(f"/proc/self/{name}")) for name in ("task", "fd"))
+                row = (time.monotonic(), memory_bytes(), threads, files, tasks)
+                for values, value in zip(self._columns.values(), row, strict=True):
+                    values.append(value)
 
 
 async def _count_tasks() -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.measure import MIB, MemoryWatch, call_in_fresh_process, cost_of, memory_bytes
+from bench.measure import MIB, MemoryWatch, call_in_fresh_process, cost_of, memory_bytes, memory_in_use
 
 
 def test_cost_counts_the_work_of_a_block() -> None:
@@ -30,6 +30,20 @@ def test_memory_sees_what_is_allocated() -> None:
     assert after - before > 50 * MIB
     assert memory_bytes("VmHWM") >= after
     assert all(sample > 0 for sample in watch.samples_bytes)
+
+
+def test_use_is_what_is_held_and_not_what_was() -> None:
+    before = memory_in_use()
+    blocks = [bytes(100_000) for _ in range(50)]
+    names = [f"number {n}" for n in range(30_000)]
+    held = memory_in_use()
+
+    assert held.heap_bytes - before.heap_bytes == pytest.approx(50 * 100_000, rel=0.2)
+    assert held.objects - before.objects == pytest.approx(30_000, rel=0.1)
+    del blocks, names
+    after = memory_in_use()
+    assert abs(after.heap_bytes - before.heap_bytes) < 500_000
+    assert abs(after.objects - before.objects) < 3_000
 
 
 def test_a_fresh_process_gets_arguments_and_environment(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,9 @@ def make_result(**changes: Any) -> dict[str, Any]:
         "threads": [8] * count,
         "files": [100 + n % 7 for n in range(count)],
         "tasks": [130] * count,
+        # Nor is what the first rest finds for good.
+        "rest_heap": [90 * MIB, *[100 * MIB] * 7],
+        "rest_objects": [500_000, *[800_000] * 7],
     }
     return {**result, **changes}
 
@@ -41,6 +44,14 @@ def test_a_result_without_faults_has_none() -> None:
         ({"wrong": 3}, "3 samples were wrong"),
         ({"credits": 4}, "4 credits are not back at the end"),
         ({"rss": [n * MIB for n in range(100)]}, "resident memory grew by 50 MiB in the second half of 99 s"),
+        (
+            {"rest_heap": [(90 + n) * MIB for n in range(8)]},
+            "6.0 MiB more of the heap are in use at the last rest than at the second",
+        ),
+        (
+            {"rest_objects": [500_000 + 1000 * n for n in range(8)]},
+            "6000 more Python objects are there at the last rest than at the second",
+        ),
         ({"threads": [8] * 50 + [9] * 50}, "threads grew from at most 8 to 9 in the second half"),
         ({"files": list(range(100, 200))}, "there were 199 files, and 160 at most are wanted"),
         ({"tasks": list(range(100, 200))}, "there were 199 tasks, and 160 at most are wanted"),
