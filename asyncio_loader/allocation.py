@@ -43,18 +43,23 @@ class BlockPool:
 
     Blocks come in sizes of which each is at most an eighth, or 512 bytes, above the one before, and are taken in turn,
     so that the first one looked at is the one that was handed out longest ago. Beyond the limit, and for an object
-    larger than a quarter of it, `take` gives memory from `allocate`.
+    larger than a quarter of it or than `idle_bytes`, `take` gives memory from `allocate`.
 
     For one thread; what it hands out may be used and dropped in any.
 
     Args:
         limit_bytes: blocks that are kept, free or not.
+        idle_bytes: free ones of them, where another one is to be made: those beyond are given back then, the ones of a
+            size that was made longest ago first. None: as many as `limit_bytes`, and all of them are given back where
+            that is reached.
     """
 
-    def __init__(self, limit_bytes: int = POOL_BYTES) -> None:
+    def __init__(self, limit_bytes: int = POOL_BYTES, *, idle_bytes: int | None = None) -> None:
         self._limit_bytes = limit_bytes
+        self._free_until_bytes = limit_bytes if idle_bytes is None else idle_bytes
+        self._spared_bytes = 0 if idle_bytes is None else idle_bytes
         # Else a few blocks, of a size that hardly comes again, would take the room of all others.
-        self._largest_bytes = limit_bytes // 4
+        self._largest_bytes = min(limit_bytes // 4, self._free_until_bytes)
         self._held_bytes = 0
         self._takes_until_look = 0
         self._blocks: dict[int, deque[bytearray | mmap.mmap]] = {}
@@ -85,25 +90,35 @@ class BlockPool:
             return None
         block = _make_block(block_bytes)
         blocks.append(block)
+        # The last one to lose a block.
+        self._blocks[block_bytes] = self._blocks.pop(block_bytes)
         self._held_bytes += block_bytes
         return memoryview(block)[:size_bytes]
 
     def _make_room(self, size_bytes: int) -> bool:
-        """Forget blocks that nobody uses, where that is needed: sizes change in the course of an epoch."""
-        if self._held_bytes + size_bytes <= self._limit_bytes:
+        """Whether there may be another block; where those that nobody uses are too many, they are forgotten first.
+
+        Sizes change in the course of an epoch.
+        """
+        if self._held_bytes + size_bytes <= self._free_until_bytes:
             return True
         # Where everything is kept by somebody, looking at all of it for each object would cost more than it brings; but
         # for a large one, whose fresh pages cost more, and come on top of what lies here for nothing.
         if self._takes_until_look > 0 and size_bytes < _MAPPED_BYTES:
             self._takes_until_look -= 1
-            return False
-        for block_bytes, blocks in self._blocks.items():
+            return self._held_bytes + size_bytes <= self._limit_bytes
+        spared_bytes = self._spared_bytes
+        # From the size that was made last.
+        for block_bytes, blocks in reversed(self._blocks.items()):
             count = len(blocks)
             for _ in range(count):
-                if sys.getrefcount(blocks[0]) == _ONLY_OURS:
-                    blocks.popleft()
-                else:
+                if sys.getrefcount(blocks[0]) != _ONLY_OURS:
                     blocks.rotate(-1)
+                elif spared_bytes >= block_bytes:
+                    spared_bytes -= block_bytes
+                    blocks.rotate(-1)
+                else:
+                    blocks.popleft()
             self._held_bytes -= (count - len(blocks)) * block_bytes
         self._takes_until_look = sum(map(len, self._blocks.values()))
         return self._held_bytes + size_bytes <= self._limit_bytes

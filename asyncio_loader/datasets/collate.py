@@ -21,10 +21,10 @@ from asyncio_loader.transforms.formatting import DataContainer, to_tensor
 __all__ = ["BATCHES_BYTES", "collate", "collate_detection"]
 
 BATCHES_BYTES = 256 * 1024 * 1024
-"""What `collate` keeps of stacks that are gone, in each thread that calls it, for those to come; a stack of more than a
-quarter of it (five float32 images of 1333x800) has memory of its own."""
+"""What `collate` keeps of stacks that are gone, in each thread that calls it, for those to come; a larger stack (more
+than twenty float32 images of 1333x800) has memory of its own."""
 
-_batches = ArrayPool(BATCHES_BYTES)
+_batches = ArrayPool(4 * BATCHES_BYTES, idle_bytes=BATCHES_BYTES)
 
 share_masks()
 

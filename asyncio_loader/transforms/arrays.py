@@ -16,13 +16,16 @@ import numpy.typing as npt
 
 from asyncio_loader.allocation import BlockPool
 
-__all__ = ["IMAGES_BYTES", "ArrayPool", "new_image"]
+__all__ = ["IDLE_BYTES", "IMAGES_BYTES", "ArrayPool", "new_image"]
 
 MIB = 1024 * 1024
 
-IMAGES_BYTES = 96 * MIB
-"""What each thread keeps: all stages of an image and those that wait for the training loop, up to a float32 image of
-24 MiB (two megapixels, a quarter of it)."""
+IMAGES_BYTES = 1024 * MIB
+"""What each thread has at the most: all stages of an image, those that wait for the training loop, and those of its
+batch, a hundred float32 images of 1067x800."""
+
+IDLE_BYTES = 96 * MIB
+"""What of it nobody uses, and the largest image. It matters where sizes change."""
 
 # Below, malloc has something at hand that is mapped already.
 _SMALL_BYTES = 128 * 1024
@@ -37,13 +40,14 @@ class ArrayPool(threading.local):
     to those who have it, and frees the rest.
 
     Args:
-        limit_bytes: what each thread keeps, used or not. Arrays larger than a quarter, and those beyond it, are
-            `numpy.empty`'s, as are small ones.
+        limit_bytes: what each thread has, used or not. Arrays beyond it, and those larger than a quarter of it or than
+            `idle_bytes`, are `numpy.empty`'s, as are small ones.
+        idle_bytes: what of it nobody uses, once another size is wanted. What is used is the consumer's in any case.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, idle_bytes: int) -> None:
         # Called in each thread that uses it.
-        self._blocks = BlockPool(limit_bytes)
+        self._blocks = BlockPool(limit_bytes, idle_bytes=idle_bytes)
 
     def new(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """A writable, C-contiguous array with anything in it; `dtype` is one of numbers."""
@@ -53,7 +57,7 @@ class ArrayPool(threading.local):
         return np.empty(shape, kind) if block is None else np.frombuffer(block, kind).reshape(shape)
 
 
-_images = ArrayPool(IMAGES_BYTES)
+_images = ArrayPool(IMAGES_BYTES, IDLE_BYTES)
 
 
 def new_image(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -170,6 +170,26 @@ def test_room_for_another_size_comes_from_blocks_that_nobody_has() -> None:
     assert len({_address(view) for view in kept}) == 3
 
 
+def test_what_lies_idle_is_bounded_once_another_size_is_wanted() -> None:
+    pool = BlockPool(limit_bytes=1000 * MIB, idle_bytes=5 * MIB)
+    kept = [pool.take(MIB) for _ in range(50)]
+    other = [pool.take(2 * MIB) for _ in range(5)]
+    assert pool._held_bytes == 60 * MIB
+
+    # 40 of the first size are free, and 4 of the second, which was made last.
+    del kept[10:], other[1:]
+    # Nothing is given back while there is one to take.
+    assert len(pool.take(MIB)) == MIB
+    assert pool._held_bytes == 60 * MIB
+    another = pool.take(3 * MIB)
+
+    assert len(another) == 3 * MIB
+    # Beside what is in use: two of the second size, and one of the first.
+    sizes = {size // MIB: len(blocks) for size, blocks in pool._blocks.items()}
+    assert sizes == {1: 11, 2: 3, 3: 1}
+    assert pool._held_bytes == 20 * MIB
+
+
 def test_where_everything_is_kept_the_pool_is_not_searched_for_each_object(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = BlockPool(limit_bytes=1000 * 1024)
     kept = [pool.take(1024) for _ in range(1000)]

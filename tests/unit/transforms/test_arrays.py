@@ -28,7 +28,7 @@ def _address(array: npt.NDArray[Any]) -> int:
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int16, np.float64])
 @pytest.mark.parametrize("shape", [(0, 5, 3), (5, 4, 3), (400, 300), (3, 400, 300), (800, 1333, 3)])
 def test_it_is_an_array_to_write_to(shape: tuple[int, ...], dtype: Any) -> None:
-    array = ArrayPool(96 * MIB).new(shape, dtype)
+    array = ArrayPool(96 * MIB, idle_bytes=96 * MIB).new(shape, dtype)
     array[...] = 7
 
     assert (array.shape, array.dtype) == (shape, np.dtype(dtype))
@@ -39,7 +39,7 @@ def test_it_is_an_array_to_write_to(shape: tuple[int, ...], dtype: Any) -> None:
 
 
 def test_memory_of_which_nothing_is_left_is_used_again() -> None:
-    pool = ArrayPool(16 * MIB)
+    pool = ArrayPool(16 * MIB, idle_bytes=16 * MIB)
     first = _address(pool.new(SHAPE, np.uint8))
 
     # Of another shape, but of as many bytes.
@@ -70,7 +70,7 @@ def test_memory_of_which_nothing_is_left_is_used_again() -> None:
     ids=lambda _: "",
 )
 def test_memory_is_not_handed_out_while_anything_of_it_lives(keep: Callable[[Any], object]) -> None:
-    pool = ArrayPool(64 * MIB)
+    pool = ArrayPool(64 * MIB, idle_bytes=64 * MIB)
     array = pool.new(SHAPE, np.uint8)
     address = _address(array)
     kept = keep(array)
@@ -85,7 +85,7 @@ def test_memory_is_not_handed_out_while_anything_of_it_lives(keep: Callable[[Any
 
 
 def test_what_a_graph_of_gradients_keeps_is_kept() -> None:
-    pool = ArrayPool(64 * MIB)
+    pool = ArrayPool(64 * MIB, idle_bytes=64 * MIB)
     image = torch.from_numpy(pool.new((100_000,), np.float32).reshape(-1))
     image.fill_(3)
     weight = torch.ones(100_000, requires_grad=True)
@@ -100,7 +100,7 @@ def test_what_a_graph_of_gradients_keeps_is_kept() -> None:
 
 
 def test_every_thread_has_memory_of_its_own_which_outlives_it_where_it_is_in_use() -> None:
-    pool = ArrayPool(16 * MIB)
+    pool = ArrayPool(16 * MIB, idle_bytes=16 * MIB)
     made: list[npt.NDArray[Any]] = []
 
     def make() -> None:
@@ -119,7 +119,7 @@ def test_every_thread_has_memory_of_its_own_which_outlives_it_where_it_is_in_use
 
 
 def test_what_was_made_in_one_thread_and_dropped_in_another_is_used_again_by_the_first() -> None:
-    pool = ArrayPool(16 * MIB)
+    pool = ArrayPool(16 * MIB, idle_bytes=16 * MIB)
     made = [pool.new(SHAPE, np.uint8)]
     address = _address(made[0])
     thread = threading.Thread(target=made.clear)
@@ -130,15 +130,33 @@ def test_what_was_made_in_one_thread_and_dropped_in_another_is_used_again_by_the
 
 
 def test_beyond_the_limit_arrays_are_numpys_own() -> None:
-    pool = ArrayPool(4 * MIB)
+    pool = ArrayPool(4 * MIB, idle_bytes=MIB)
     kept = [pool.new((MIB // 2,), np.uint8) for _ in range(10)]
 
     assert [array.base is not None for array in kept] == [True] * 8 + [False] * 2
-    assert pool.new((2 * MIB,), np.uint8).base is None
+    assert pool.new((MIB,), np.uint8).base is None
+    del kept
+    # Larger than what may lie idle, and than a quarter.
+    assert pool.new((MIB + 1,), np.uint8).base is None
+    assert pool.new((MIB,), np.uint8).base is not None
+
+
+def test_a_batch_that_is_larger_than_what_may_lie_idle_finds_its_memory_again() -> None:
+    pool = ArrayPool(1024 * MIB, idle_bytes=4 * MIB)
+
+    def make_batch() -> list[npt.NDArray[Any]]:
+        return [pool.new((MIB,), np.uint8) for _ in range(16)]
+
+    batch = make_batch()
+    addresses = set(map(_address, batch))
+    for _ in range(3):
+        del batch
+        batch = make_batch()
+        assert set(map(_address, batch)) == addresses
 
 
 def test_small_arrays_are_numpys_own() -> None:
-    assert ArrayPool(4 * MIB).new((100,), np.uint8).base is None
+    assert ArrayPool(4 * MIB, idle_bytes=4 * MIB).new((100,), np.uint8).base is None
 
 
 @pytest.mark.parametrize(
