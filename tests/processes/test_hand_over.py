@@ -125,6 +125,37 @@ def test_what_is_not_plain_goes_as_before() -> None:
     assert all(torch.equal(tensor, value) for tensor, value in zip(got, expected, strict=True))
 
 
+SMALL = [
+    torch.tensor([[1.5, 2.0, 3.0, 4.0]]),
+    torch.tensor(7),
+    torch.zeros(0, 4),
+    torch.tensor([True, False]),
+    torch.tensor([1.0, -2.0], dtype=torch.bfloat16),
+    torch.arange(30_000),
+    torch.arange(100)[30:40],
+]
+
+
+class Small(IterableDataset[Any]):
+    """Tensors of a few bytes, as boxes and labels are."""
+
+    def __iter__(self) -> Any:
+        hand_over.recycle_tensors()
+        yield SMALL
+
+
+def test_small_tensors_come_without_a_file_of_their_own() -> None:
+    (got,) = DataLoader(Small(), batch_size=None, num_workers=1)
+
+    for tensor, expected in zip(got, SMALL, strict=True):
+        assert (tensor.dtype, tensor.shape) == (expected.dtype, expected.shape)
+        assert torch.equal(tensor, expected)
+        assert not tensor.is_shared()
+        # The user's own.
+        tensor.fill_(1)
+    assert blocks_of(got) == set()
+
+
 def _look(tensor: torch.Tensor, number: int, go: Any, answer: Any) -> None:
     # By numpy: torch's threads are not in a forked child.
     values = tensor.numpy()

@@ -29,9 +29,16 @@ class File:
         return self._descriptor
 
 
-@pytest.fixture(autouse=True)
-def in_one_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+class Parent:
+    pid = os.getpid()
+
+
+@pytest.fixture(autouse=True, params=["by name", "by connection"])
+def in_one_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(shared_blocks, "DupFd", File)
+    monkeypatch.setattr(shared_blocks.multiprocessing, "parent_process", Parent)
+    if request.param == "by connection":
+        monkeypatch.setattr(shared_blocks, "_may_open", lambda pid: False)
     yield
     assert not shared_blocks._readings
 
@@ -240,6 +247,59 @@ def test_a_writer_that_forks_forgets_its_blocks() -> None:
     assert blocks._blocks == {}
     assert blocks.send(first, 8000) is None
     memory[:3] = b"abc"
+
+
+def test_a_block_that_is_on_its_way_arrives_though_its_writer_forks_meanwhile() -> None:
+    blocks = SharedBlocks(1000 * KIB)
+    memory = taken(blocks, 8000)
+    memory[:3] = b"abc"
+    handle = sent(blocks, memory)
+    (block,) = blocks._blocks.values()
+    del memory
+    assert fork_and_end(lambda: True) == 7
+
+    assert blocks._last_sent == [block]
+    read = receive(handle)
+    assert read[:3] == b"abc"
+    taken(blocks, 8000)
+    assert blocks._last_sent == [block]
+    del read
+    taken(blocks, 8000)
+    assert blocks._last_sent == []
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(block._file)
+
+
+def test_a_file_that_came_to_have_the_number_is_not_taken_for_the_block() -> None:
+    file = os.memfd_create("one")
+    handle = shared_blocks._OpenFile(os.getpid(), file, os.fstat(file).st_ino)
+    other = os.memfd_create("other")
+    os.close(handle.detach())
+    os.dup2(other, file)
+    files = len(os.listdir("/proc/self/fd"))
+
+    with pytest.raises(FileNotFoundError, match="has closed it"):
+        handle.detach()
+    assert len(os.listdir("/proc/self/fd")) == files
+    os.close(other)
+    os.close(file)
+    with pytest.raises(FileNotFoundError):
+        handle.detach()
+
+
+def test_where_one_may_not_look_at_the_other_s_files_they_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> list[str]:
+        raise PermissionError(path)
+
+    monkeypatch.undo()
+    shared_blocks._may_open.cache_clear()
+    assert shared_blocks._may_open(os.getpid())
+    shared_blocks._may_open.cache_clear()
+    monkeypatch.setattr(os, "listdir", refuse)
+    try:
+        assert not shared_blocks._may_open(os.getpid())
+    finally:
+        shared_blocks._may_open.cache_clear()
 
 
 def test_without_counts_of_references_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
