@@ -9,16 +9,20 @@ pickler between processes is told of all that: `pickle`, `copy` and checkpoints 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import get_worker_info
 
 from asyncio_loader.bridge.pickling import reduce_between_processes
 from asyncio_loader.bridge.shared_blocks import Sent, SharedBlocks, can_share, receive
+from asyncio_loader.transforms.arrays import place_planes
 from asyncio_loader.transforms.formatting import to_tensor
 from asyncio_loader.transforms.masks import BitmapMasks
 
@@ -46,24 +50,30 @@ def recycle_tensors() -> None:
 
     Plain, contiguous ones on the CPU, whoever made them; small ones by the pipe. What the parent gets is an ordinary
     tensor, its own until the last view of it is gone; only `is_shared` is False, and sent on to a third process it is
-    copied.
+    copied. Our transforms write their last stage there at once, so that nothing is copied.
     """
     if get_worker_info() is not None:
         global _pool
         if can_share() and (_pool is None or _pool[0] != os.getpid()):
             _pool = os.getpid(), SharedBlocks(RECYCLED_BYTES)
         reduce_between_processes(torch.Tensor, _reduce_tensor)
+        place_planes(_new_planes)
+
+
+def _new_planes(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
+    memory = _take(np.dtype(dtype).itemsize * math.prod(shape))
+    return None if memory is None else np.frombuffer(memory, dtype).reshape(shape)
 
 
 def new_shared(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor | None:
     """In a worker: a contiguous tensor with anything in it that goes to the parent as it is; None: there is no room."""
+    memory = _take(dtype.itemsize * math.prod(shape))
+    return None if memory is None else torch.frombuffer(memory, dtype=dtype).reshape(shape)
+
+
+def _take(size_bytes: int) -> memoryview | None:
     blocks = _blocks()
-    count = torch.Size(shape).numel()
-    size_bytes = count * dtype.itemsize
-    if blocks is None or size_bytes < RECYCLED_LEAST_BYTES:
-        return None
-    memory = blocks.take(size_bytes)
-    return None if memory is None else torch.frombuffer(memory, dtype=dtype, count=count).reshape(shape)
+    return None if blocks is None or size_bytes < RECYCLED_LEAST_BYTES else blocks.take(size_bytes)
 
 
 # With the process it is of: one that is forked of a worker has none.

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from asyncio_loader.allocation import BlockPool
 
-__all__ = ["IDLE_BYTES", "IMAGES_BYTES", "ArrayPool", "new_image"]
+__all__ = ["IDLE_BYTES", "IMAGES_BYTES", "ArrayPool", "Place", "new_image", "new_planes", "place_planes"]
 
 MIB = 1024 * 1024
 
@@ -57,9 +58,26 @@ class ArrayPool(threading.local):
         return np.empty(shape, kind) if block is None else np.frombuffer(block, kind).reshape(shape)
 
 
+Place: TypeAlias = Callable[[tuple[int, ...], npt.DTypeLike], npt.NDArray[Any] | None]
+"""Makes a writable, C-contiguous array of a shape and a dtype with anything in it, or None."""
+
+_place: Place | None = None
+
 _images = ArrayPool(IMAGES_BYTES, IDLE_BYTES)
 
 
 def new_image(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """A writable array with anything in it, for a stage of an image. For any thread; see `ArrayPool`."""
     return _images.new(shape, dtype)
+
+
+def new_planes(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """As `new_image`, for the last stage: its memory becomes the tensor's, which may go to another process."""
+    placed = None if _place is None else _place(shape, dtype)
+    return new_image(shape, dtype) if placed is None else placed
+
+
+def place_planes(place: Place) -> None:
+    """Have `new_planes` of this process make its arrays by `place`, where that makes one."""
+    global _place
+    _place = place

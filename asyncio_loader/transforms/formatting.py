@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from asyncio_loader.records import Sample
-from asyncio_loader.transforms.arrays import new_image
+from asyncio_loader.transforms.arrays import new_planes
 from asyncio_loader.transforms.registry import TRANSFORMS
 from asyncio_loader.transforms.scaling import is_planar
 
@@ -49,7 +49,7 @@ def to_chw_tensor(image: npt.NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(image.reshape(1, *image.shape[:2]).copy())
     if image.dtype.type not in _SPLIT_DTYPES:
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    planes = new_image((image.shape[2], *image.shape[:2]), image.dtype)
+    planes = new_planes((image.shape[2], *image.shape[:2]), image.dtype)
     cv2.split(image, list(planes))
     return torch.from_numpy(planes)
 

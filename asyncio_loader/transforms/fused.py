@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncio_loader.records import Sample
-from asyncio_loader.transforms.arrays import new_image
+from asyncio_loader.transforms.arrays import new_planes
 from asyncio_loader.transforms.base import apply
 from asyncio_loader.transforms.decoding import Pixels
 from asyncio_loader.transforms.geometric import DIRECTIONS, Pad, RandomFlip
@@ -144,7 +144,7 @@ class Fused:
         apply(self._normalize, results)
         height, width, channels = image.shape
         if self._pad is None:
-            planes = new_image((channels, height, width), np.float32)
+            planes = new_planes((channels, height, width), np.float32)
         else:
             planes = _padded_planes(self._pad, image)
             results["pad_shape"] = (*planes.shape[1:], channels)
@@ -167,7 +167,7 @@ def _padded_planes(pad: Pad, image: Pixels) -> npt.NDArray[np.float32]:
     """(c, h, w) of the padded size, with the padding in it; the part of the image is not filled."""
     height, width, channels = image.shape
     target = pad.fixed_size(image) or pad.multiple_of(image)
-    planes = new_image((channels, max(target[0], height), max(target[1], width)), np.float32)
+    planes = new_planes((channels, max(target[0], height), max(target[1], width)), np.float32)
     for plane, fill in zip(planes, _fills(pad.values["img"], channels), strict=True):
         plane[height:] = fill
         plane[:height, width:] = fill

@@ -18,6 +18,7 @@ from asyncio_loader.datasets.collate import collate
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.records import Fetched
 from asyncio_loader.stores.memory import MemoryStore
+from asyncio_loader.transforms.base import Compose
 from asyncio_loader.transforms.formatting import DataContainer
 
 pytestmark = pytest.mark.skipif(not can_share(), reason="needs memfd_create")
@@ -154,6 +155,45 @@ def test_small_tensors_come_without_a_file_of_their_own() -> None:
         # The user's own.
         tensor.fill_(1)
     assert blocks_of(got) == set()
+
+
+class Pipelines(IterableDataset[Any]):
+    """Images as the last transforms make them, and whether they lie in a block from the first."""
+
+    def __init__(self, pipeline: list[dict[str, Any]]) -> None:
+        self.pipeline = Compose(pipeline)
+
+    def __iter__(self) -> Any:
+        hand_over.recycle_tensors()
+        image = np.arange(SIDE * SIDE * 3, dtype=np.uint32).astype(np.uint8).reshape(SIDE, SIDE, 3)
+        for _ in range(3):
+            sample = self.pipeline({"img": image.copy(), "img_fields": ["img"]})
+            assert sample is not None
+            blocks = hand_over._blocks()
+            assert blocks is not None
+            tensor = sample["img"].data
+            yield tensor, tensor.data_ptr() in blocks._blocks
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [],
+        [
+            {"type": "Normalize", "mean": [0, 0, 0], "std": [1, 1, 1], "to_rgb": False},
+            {"type": "Pad", "size_divisor": 32},
+        ],
+    ],
+    ids=["uint8", "float32"],
+)
+def test_the_last_stage_of_an_image_is_written_to_where_the_parent_reads(stages: list[dict[str, Any]]) -> None:
+    pipeline = [*stages, {"type": "DefaultFormatBundle", "img_to_float": bool(stages)}]
+    tensors, are_placed = zip(*DataLoader(Pipelines(pipeline), batch_size=None, num_workers=1), strict=True)
+    expected = torch.arange(SIDE * SIDE * 3).to(torch.uint8).reshape(SIDE, SIDE, 3).permute(2, 0, 1)
+
+    assert are_placed == (True,) * 3
+    assert len(blocks_of(list(tensors))) == 3
+    assert all(torch.equal(tensor, expected.float() if stages else expected) for tensor in tensors)
 
 
 def _look(tensor: torch.Tensor, number: int, go: Any, answer: Any) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from asyncio_loader.transforms import arrays
 from asyncio_loader.transforms.arrays import ArrayPool, new_image
 from asyncio_loader.transforms.formatting import DataContainer, to_chw_tensor
 from asyncio_loader.transforms.scaling import flip_image, resize_image
@@ -197,6 +198,18 @@ def test_pixels_and_shapes_are_those_that_opencv_gives_by_itself(
         assert (resized == expected).all()
         assert (flipped.dtype, flipped.shape) == (image.dtype, image.shape)
         assert (flipped == image[::-1, ::-1]).all()
+
+
+def test_planes_are_placed_where_somebody_has_a_place_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "_place", None)
+    place = np.empty((3, 40, 30), np.uint8)
+    arrays.place_planes(lambda shape, dtype: place if shape == (3, 40, 30) else None)
+    image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    tensor = to_chw_tensor(image)
+
+    assert tensor.data_ptr() == _address(place)
+    assert (tensor.numpy() == image.transpose(2, 0, 1)).all()
+    assert arrays.new_planes((3, 20, 30), np.uint8).shape == (3, 20, 30)
 
 
 def test_new_image_is_for_all_threads_at_once() -> None:
