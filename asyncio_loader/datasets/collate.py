@@ -50,28 +50,37 @@ def collate(batch: Sequence[Any], samples_per_gpu: int = 1) -> Any:
     """
     if not isinstance(batch, Sequence):
         raise TypeError(f"a batch is a list of samples, not a {type(batch).__name__}")
+    return _collate(batch, samples_per_gpu)
+
+
+def _collate(batch: Sequence[Any], samples_per_gpu: int) -> Any:
     first = batch[0]
     if isinstance(first, DataContainer):
-        parts = [batch[start : start + samples_per_gpu] for start in range(0, len(batch), samples_per_gpu)]
-        should_stack = first.stack and not first.cpu_only
-        data = [_stack(part) if should_stack else [sample.data for sample in part] for part in parts]
-        return DataContainer(data, first.stack, first.padding_value, cpu_only=first.cpu_only)
+        return _collate_containers(batch, first, samples_per_gpu)
     if isinstance(first, Mapping):
-        return {key: collate([sample[key] for sample in batch], samples_per_gpu) for key in first}
+        return {key: _collate([sample[key] for sample in batch], samples_per_gpu) for key in first}
     if isinstance(first, Sequence) and not isinstance(first, str | bytes):
-        return [collate(samples, samples_per_gpu) for samples in zip(*batch, strict=True)]
+        return [_collate(samples, samples_per_gpu) for samples in zip(*batch, strict=True)]
     return default_collate(list(batch))
 
 
-def _stack(containers: Sequence[DataContainer]) -> torch.Tensor:
-    pad_dims = containers[0].pad_dims or 0
-    tensors: list[torch.Tensor] = [container.data for container in containers]
-    fixed = {tuple(tensor.shape[: tensor.dim() - pad_dims]) for tensor in tensors}
-    if len(fixed) != 1:
-        raise ValueError(f"cannot stack tensors of shapes {', '.join(str(tuple(t.shape)) for t in tensors)}")
+def _collate_containers(batch: Sequence[DataContainer], first: DataContainer, samples_per_gpu: int) -> DataContainer:
+    values = [container.data for container in batch]
+    parts = [values[start : start + samples_per_gpu] for start in range(0, len(values), samples_per_gpu)]
+    if first.stack and not first.cpu_only:
+        stacks = [_stack(part, first) for part in parts]
+        return DataContainer(stacks, True, first.padding_value)
+    return DataContainer(parts, first.stack, first.padding_value, first.cpu_only)
+
+
+def _stack(tensors: Sequence[torch.Tensor], first: DataContainer) -> torch.Tensor:
     if len(tensors) == 1:
         # As it is: a copy would take as long as a third of the pipeline.
         return tensors[0].contiguous().unsqueeze(0)
+    pad_dims = first.pad_dims or 0
+    fixed = {tuple(tensor.shape[: tensor.dim() - pad_dims]) for tensor in tensors}
+    if len(fixed) != 1:
+        raise ValueError(f"cannot stack tensors of shapes {', '.join(str(tuple(t.shape)) for t in tensors)}")
     # Copied into one: padding each tensor first would copy it twice.
     largest = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)]
     images = _as_arrays(tensors)
@@ -83,7 +92,7 @@ def _stack(containers: Sequence[DataContainer]) -> torch.Tensor:
         places = stacked.numpy()
     for place, image in zip(places, images, strict=True):
         if place.shape != image.shape:
-            place[...] = containers[0].padding_value
+            place[...] = first.padding_value
         place[tuple(slice(size) for size in image.shape)] = image
     return stacked
 
