@@ -1,4 +1,5 @@
-"""What goes from a DataLoader's worker to its parent: masks in shared memory, and tensors in such that is used again.
+"""What goes from a DataLoader's worker to its parent: masks in shared memory, tensors and arrays in such that is used
+again.
 
 torch sends a tensor's memory by reference, and pickles the bytes of everything else through a pipe: ten bitmaps of
 800x1088 took the parent 8 ms of CPU time, in which it could have trained, and take it 2 so. And torch's memory is fresh
@@ -11,14 +12,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import get_worker_info
+from torch.utils.data._utils.collate import collate_tensor_fn, default_collate_fn_map
 
 from asyncio_loader.bridge.pickling import reduce_between_processes
 from asyncio_loader.bridge.shared_blocks import Sent, SharedBlocks, can_share, receive
@@ -46,18 +48,22 @@ def share_masks() -> None:
 
 
 def recycle_tensors() -> None:
-    """In a DataLoader's worker: have large tensors handed over in memory that is used again. Idempotent.
+    """In a DataLoader's worker: have large tensors and arrays handed over in memory that is used again. Idempotent.
 
     Plain, contiguous ones on the CPU, whoever made them; small ones by the pipe. What the parent gets is an ordinary
-    tensor, its own until the last view of it is gone; only `is_shared` is False, and sent on to a third process it is
-    copied. Our transforms write their last stage there at once, so that nothing is copied.
+    tensor or array, its own until the last view of it is gone; only `is_shared` is False, and sent on to a third
+    process it is copied. Our transforms write their last stage there at once, and torch's `default_collate` and ours
+    their stacks, so that nothing is copied once more.
     """
     if get_worker_info() is not None:
         global _pool
         if can_share() and (_pool is None or _pool[0] != os.getpid()):
             _pool = os.getpid(), SharedBlocks(RECYCLED_BYTES)
         reduce_between_processes(torch.Tensor, _reduce_tensor)
+        reduce_between_processes(np.ndarray, _reduce_array)
         place_planes(_new_planes)
+        # torch's own place for such: see `default_collate`.
+        default_collate_fn_map[torch.Tensor] = _collate_tensors
 
 
 def _new_planes(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
@@ -69,6 +75,16 @@ def new_shared(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor | Non
     """In a worker: a contiguous tensor with anything in it that goes to the parent as it is; None: there is no room."""
     memory = _take(dtype.itemsize * math.prod(shape))
     return None if memory is None else torch.frombuffer(memory, dtype=dtype).reshape(shape)
+
+
+def _collate_tensors(batch: Sequence[torch.Tensor], *, collate_fn_map: Any = None) -> Any:
+    """As torch's, to the same values and with the same errors; that one takes a new file for each stack."""
+    first = batch[0]
+    if all(_is_usual(tensor) and (tensor.shape, tensor.dtype) == (first.shape, first.dtype) for tensor in batch):
+        stack = new_shared((len(batch), *first.shape), first.dtype)
+        if stack is not None or len(batch) * first.nbytes < RECYCLED_LEAST_BYTES:
+            return torch.stack(list(batch), out=stack)
+    return collate_tensor_fn(batch, collate_fn_map=collate_fn_map)
 
 
 def _take(size_bytes: int) -> memoryview | None:
@@ -88,7 +104,7 @@ def _reduce_tensor(tensor: torch.Tensor) -> Reduced:
     is_plain = _is_plain(tensor)
     if is_plain and tensor.nbytes < RECYCLED_LEAST_BYTES:
         return _restore_small, (bytearray(_bytes_of(tensor)), tuple(tensor.shape), tensor.dtype)
-    sent = _send(tensor) if is_plain else None
+    sent = _send(_bytes_of(tensor)) if is_plain else None
     if sent is None:
         reduced: Reduced = reduce_tensor(tensor)  # type: ignore[no-untyped-call]
         return reduced
@@ -96,39 +112,58 @@ def _reduce_tensor(tensor: torch.Tensor) -> Reduced:
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
+    is_shared = tensor.is_shared()  # type: ignore[no-untyped-call]
+    return _is_usual(tensor) and tensor.is_contiguous() and not is_shared
+
+
+def _is_usual(tensor: torch.Tensor) -> bool:
     return (
         tensor.device.type == "cpu"
         and tensor.layout == torch.strided
-        and tensor.is_contiguous()
         and not tensor.requires_grad
         and not tensor.is_quantized
+        and not tensor.is_nested
         and not tensor.dtype.is_complex
-        and not tensor.is_shared()  # type: ignore[no-untyped-call]
     )
 
 
-def _send(tensor: torch.Tensor) -> Sent | None:
+def _send(data: npt.NDArray[np.uint8]) -> Sent | None:
+    """Bytes, from where they lie if that is a block; None: there is no room for them."""
     blocks = _blocks()
     if blocks is None:
         return None
-    sent = blocks.send(tensor.data_ptr(), tensor.nbytes)
+    sent = blocks.send(data.ctypes.data, data.nbytes)
     if sent is None:
-        place = new_shared(tuple(tensor.shape), tensor.dtype)
-        if place is None:
+        memory = _take(data.nbytes)
+        if memory is None:
             return None
-        place.view(torch.uint8).numpy()[...] = tensor.view(torch.uint8).numpy()
-        sent = blocks.send(place.data_ptr(), place.nbytes)
+        place = np.frombuffer(memory, np.uint8)
+        place[...] = data
+        sent = blocks.send(place.ctypes.data, place.nbytes)
     return sent
 
 
-def _bytes_of(tensor: torch.Tensor) -> Any:
+def _bytes_of(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
     # By way of uint8: numpy has no bfloat16.
-    return tensor.reshape(-1).view(torch.uint8).numpy()
+    data: npt.NDArray[np.uint8] = tensor.reshape(-1).view(torch.uint8).numpy()
+    return data
 
 
 def _restore_small(data: bytearray, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     # torch makes no tensor of an empty buffer.
     return torch.frombuffer(data, dtype=dtype).reshape(shape) if data else torch.empty(shape, dtype=dtype)
+
+
+def _reduce_array(array: npt.NDArray[Any]) -> tuple[Any, ...]:
+    is_plain = array.dtype.isbuiltin == 1 and not array.dtype.hasobject and array.flags.c_contiguous
+    sent = _send(array.reshape(-1).view(np.uint8)) if is_plain and array.nbytes >= RECYCLED_LEAST_BYTES else None
+    if sent is None:
+        return cast("tuple[Any, ...]", array.__reduce__())
+    return _restore_array, (sent, array.shape, array.dtype)
+
+
+def _restore_array(sent: Sent, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    return np.frombuffer(receive(sent), dtype).reshape(shape)
 
 
 def _restore_tensor(sent: Sent, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:

@@ -196,6 +196,95 @@ def test_the_last_stage_of_an_image_is_written_to_where_the_parent_reads(stages:
     assert all(torch.equal(tensor, expected.float() if stages else expected) for tensor in tensors)
 
 
+class Samples(IterableDataset[Any]):
+    """As a user's transform makes them: an image as torchvision has it, an array, a few numbers, a label."""
+
+    def __init__(self, count: int = 12, *, is_ragged: bool = False) -> None:
+        self.count, self.is_ragged = count, is_ragged
+
+    def __iter__(self) -> Any:
+        hand_over.recycle_tensors()
+        for number in range(self.count):
+            pixels = np.full((SIDE + self.is_ragged * number, SIDE, 3), number, np.uint8)
+            image = torch.from_numpy(pixels).permute(2, 0, 1)
+            yield {"image": image, "array": pixels.astype(np.float32), "few": torch.full((2,), number), "label": number}
+
+
+def test_the_stacks_of_torchs_own_collate_lie_in_memory_that_is_used_again() -> None:
+    used: set[int] = set()
+    seen = 0
+    for batch in DataLoader(Samples(60), batch_size=3, num_workers=1):
+        numbers = torch.arange(seen, seen + 3)
+        assert batch["image"].shape == (3, 3, SIDE, SIDE)
+        assert batch["array"].shape == (3, SIDE, SIDE, 3)
+        assert torch.equal(batch["label"], numbers)
+        assert torch.equal(batch["few"], numbers[:, None].expand(3, 2))
+        assert (batch["image"] == numbers[:, None, None, None]).all()
+        assert (batch["array"] == numbers[:, None, None, None]).all()
+        assert (batch["image"].dtype, batch["array"].dtype) == (torch.uint8, torch.float32)
+        assert not any(batch[name].is_shared() for name in ("image", "array", "few"))
+        files = blocks_of([batch["image"], batch["array"]])
+        assert len(files) == 2
+        used |= files
+        seen += 3
+    assert seen == 60
+    # Not one for each of 40 stacks.
+    assert len(used) < 20
+
+
+def test_what_torch_does_not_stack_it_still_refuses() -> None:
+    with pytest.raises(RuntimeError, match=r"resize|stack expects"):
+        next(iter(DataLoader(Samples(is_ragged=True), batch_size=3, num_workers=1)))
+
+
+ARRAYS = [
+    np.arange(SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE),
+    np.zeros((3, SIDE, SIDE), np.uint8),
+    np.arange(SIDE * SIDE, dtype=np.float64)[7:],
+    np.full((3, SIDE * SIDE), True),
+]
+ODD_ARRAYS = [
+    np.arange(SIDE * SIDE).astype("M8[s]"),
+    np.arange(SIDE * SIDE, dtype=np.float64).reshape(SIDE, SIDE).T,
+    np.arange(SIDE * SIDE, dtype=">f8"),
+    np.full(100_000, None),
+    np.zeros(100_000, dtype=[("x", "f4"), ("y", "f4")]),
+    np.arange(10),
+    np.zeros((0, 5)),
+    np.array(3.0),
+]
+
+
+class Arrays(IterableDataset[Any]):
+    """Of numpy, as a transform that knows nothing of torch makes them."""
+
+    def __iter__(self) -> Any:
+        hand_over.recycle_tensors()
+        for _ in range(10):
+            yield ARRAYS, ODD_ARRAYS
+
+
+def test_arrays_come_in_memory_that_is_used_again_and_odd_ones_as_before() -> None:
+    used: set[int] = set()
+    for arrays, odd in DataLoader(Arrays(), batch_size=None, num_workers=1, collate_fn=_as_it_is):
+        for array, expected in zip((*arrays, *odd), (*ARRAYS, *ODD_ARRAYS), strict=True):
+            # pickle, too, has numbers in the order of this machine.
+            assert (array.dtype, array.shape) == (expected.dtype.newbyteorder("="), expected.shape)
+            assert (array == expected).all()
+            assert array.flags.writeable
+        files = blocks_of([torch.from_numpy(array.view(np.uint8)) for array in arrays])
+        assert len(files) == len(ARRAYS)
+        used |= files
+        # The user's own.
+        arrays[0][...] = 7
+        del array
+    assert len(used) < 10 * len(ARRAYS) / 2
+
+
+def _as_it_is(sample: Any) -> Any:
+    return sample
+
+
 def _look(tensor: torch.Tensor, number: int, go: Any, answer: Any) -> None:
     # By numpy: torch's threads are not in a forked child.
     values = tensor.numpy()
