@@ -28,6 +28,7 @@ CASES = {
     "get_cost": "CPU microseconds per GET, layer by layer, next to aioboto3",
     "verify": "CPU microseconds per GET that checksums take, kind by kind",
     "pipeline": "from JPEG bytes to the batch tensor, stage by stage and whole, next to OpenMMLab and torchvision",
+    "hand_over": "what a DataLoader's workers hand to their parent, out of our dataset and out of a plain one",
     "device": "images per second into the memory of a GPU, and how long a Faster R-CNN waits for them",
     "decoders": "images per second by one, two and four threads, decoder by decoder, and resizing",
     "order": "what a position, a look-up and the start cost, from ten thousand to a hundred million refs",
