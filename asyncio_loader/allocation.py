@@ -49,9 +49,9 @@ class BlockPool:
 
     Args:
         limit_bytes: blocks that are kept, free or not.
-        idle_bytes: free ones of them, where another one is to be made: those beyond are given back then, the ones of a
-            size that was made longest ago first. None: as many as `limit_bytes`, and all of them are given back where
-            that is reached.
+        idle_bytes: free ones of them: those beyond are given back where another one is to be made, or where they were
+            not used for long, the ones of a size that was made longest ago first. None: as many as `limit_bytes`, and
+            all of them are given back where that is reached.
     """
 
     def __init__(self, limit_bytes: int = POOL_BYTES, *, idle_bytes: int | None = None) -> None:
@@ -62,6 +62,10 @@ class BlockPool:
         self._largest_bytes = min(limit_bytes // 4, self._free_until_bytes)
         self._held_bytes = 0
         self._takes_until_look = 0
+        self._takes_until_count = _TAKES
+        self._counted = 0
+        # Size → the fewest free ones that were counted.
+        self._least_idle: dict[int, int] = {}
         self._blocks: dict[int, deque[bytearray | mmap.mmap]] = {}
         # Without the GIL a count of references is no answer to "does anybody else have it?".
         self._counts = getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -84,6 +88,8 @@ class BlockPool:
             if sys.getrefcount(blocks[0]) == _ONLY_OURS:
                 view = memoryview(blocks[0])[:size_bytes]
                 blocks.rotate(-1)
+                if self._spared_bytes:
+                    self._count_idle()
                 return view
             blocks.rotate(-1)
         if not self._make_room(block_bytes):
@@ -107,21 +113,42 @@ class BlockPool:
         if self._takes_until_look > 0 and size_bytes < _MAPPED_BYTES:
             self._takes_until_look -= 1
             return self._held_bytes + size_bytes <= self._limit_bytes
+        self._forget_idle(None)
+        self._takes_until_look = sum(map(len, self._blocks.values()))
+        return self._held_bytes + size_bytes <= self._limit_bytes
+
+    def _count_idle(self) -> None:
+        """Now and then: what was free whenever it was counted is used by nobody any more."""
+        self._takes_until_count -= 1
+        if self._takes_until_count > 0:
+            return
+        for block_bytes, blocks in self._blocks.items():
+            idle = sum(sys.getrefcount(blocks[place]) == _ONLY_OURS for place in range(len(blocks)))
+            self._least_idle[block_bytes] = min(idle, self._least_idle.get(block_bytes, idle))
+        self._takes_until_count = max(_TAKES, 2 * sum(map(len, self._blocks.values())))
+        self._counted += 1
+        if self._counted == _COUNTS:
+            self._forget_idle(self._least_idle)
+            self._counted = 0
+            self._least_idle.clear()
+
+    def _forget_idle(self, most: dict[int, int] | None) -> None:
+        """Give free blocks back, but for what is to be spared; of each size so many at the most, None: all."""
         spared_bytes = self._spared_bytes
         # From the size that was made last.
         for block_bytes, blocks in reversed(self._blocks.items()):
             count = len(blocks)
+            left = count if most is None else most.get(block_bytes, 0)
             for _ in range(count):
                 if sys.getrefcount(blocks[0]) != _ONLY_OURS:
                     blocks.rotate(-1)
-                elif spared_bytes >= block_bytes:
+                elif spared_bytes >= block_bytes or not left:
                     spared_bytes -= block_bytes
                     blocks.rotate(-1)
                 else:
+                    left -= 1
                     blocks.popleft()
             self._held_bytes -= (count - len(blocks)) * block_bytes
-        self._takes_until_look = sum(map(len, self._blocks.values()))
-        return self._held_bytes + size_bytes <= self._limit_bytes
 
 
 def _make_block(size_bytes: int) -> bytearray | mmap.mmap:
@@ -139,6 +166,10 @@ _probe = deque([bytearray()])
 # What a block has whose only owner is the pool's deque. Asked for with the very expression that is used above: some
 # versions of Python don't count all variables.
 _ONLY_OURS = sys.getrefcount(_probe[0])
+
+# Free blocks are counted once in so many takes, or in two for each block, and what was too many in so many counts goes.
+_TAKES = 32
+_COUNTS = 8
 
 # So many blocks are looked at, the oldest first, before a new one is made: some may be kept for long.
 _LOOKS = 8

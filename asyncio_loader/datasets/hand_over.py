@@ -56,19 +56,49 @@ def recycle_tensors() -> None:
     their stacks, so that nothing is copied once more.
     """
     if get_worker_info() is not None:
-        global _pool
+        global _pool, _planes
         if can_share() and (_pool is None or _pool[0] != os.getpid()):
             _pool = os.getpid(), SharedBlocks(RECYCLED_BYTES)
+            _planes = _Planes()
         reduce_between_processes(torch.Tensor, _reduce_tensor)
         reduce_between_processes(np.ndarray, _reduce_array)
-        place_planes(_new_planes)
+        place_planes(_planes.new)
         # torch's own place for such: see `default_collate`.
         default_collate_fn_map[torch.Tensor] = _collate_tensors
 
 
-def _new_planes(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
-    memory = _take(np.dtype(dtype).itemsize * math.prod(shape))
-    return None if memory is None else np.frombuffer(memory, dtype).reshape(shape)
+class _Planes:
+    """Where the last stage of an image is written to: shared memory, as long as images are sent as they are.
+
+    Those that are stacked are copied in any case, and would take the room of the stacks.
+    """
+
+    def __init__(self) -> None:
+        self._placed: set[int] = set()
+        self._sent = self._in_vain = 0
+
+    def new(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
+        """See `transforms.arrays.Place`."""
+        if self._in_vain > self._sent + _TRIES:
+            return None
+        memory = _take(np.dtype(dtype).itemsize * math.prod(shape))
+        if memory is None:
+            return None
+        planes = np.frombuffer(memory, dtype).reshape(shape)
+        # Free again, and never sent.
+        self._in_vain += planes.ctypes.data in self._placed
+        self._placed.add(planes.ctypes.data)
+        return planes
+
+    def note_sent(self, address: int) -> None:
+        """What begins there has set out for the parent."""
+        if address in self._placed:
+            self._placed.discard(address)
+            self._sent += 1
+
+
+_TRIES = 8
+_planes = _Planes()
 
 
 def new_shared(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor | None:
@@ -139,7 +169,8 @@ def _send(data: npt.NDArray[np.uint8]) -> Sent | None:
             return None
         place = np.frombuffer(memory, np.uint8)
         place[...] = data
-        sent = blocks.send(place.ctypes.data, place.nbytes)
+        return blocks.send(place.ctypes.data, place.nbytes)
+    _planes.note_sent(data.ctypes.data)
     return sent
 
 

@@ -237,6 +237,30 @@ def test_what_torch_does_not_stack_it_still_refuses() -> None:
         next(iter(DataLoader(Samples(is_ragged=True), batch_size=3, num_workers=1)))
 
 
+class Stacked(IterableDataset[Any]):
+    """Images of ours that a user stacks, and how many of the last ones were written to shared memory first."""
+
+    def __iter__(self) -> Any:
+        hand_over.recycle_tensors()
+        pipeline = Compose([{"type": "DefaultFormatBundle", "img_to_float": False}])
+        blocks = hand_over._blocks()
+        assert blocks is not None
+        for _ in range(30):
+            images = []
+            for number in range(4):
+                sample = pipeline({"img": np.full((SIDE, SIDE, 3), number, np.uint8), "img_fields": ["img"]})
+                assert sample is not None
+                images.append(sample["img"].data)
+            yield torch.stack(images), sum(image.data_ptr() in blocks._blocks for image in images)
+
+
+def test_images_that_are_stacked_leave_shared_memory_to_the_stacks() -> None:
+    *_, (stack, placed) = DataLoader(Stacked(), batch_size=None, num_workers=1)
+
+    assert placed == 0
+    assert torch.equal(stack[:, 0, 0, 0], torch.arange(4, dtype=torch.uint8))
+
+
 ARRAYS = [
     np.arange(SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE),
     np.zeros((3, SIDE, SIDE), np.uint8),

@@ -190,6 +190,32 @@ def test_what_lies_idle_is_bounded_once_another_size_is_wanted() -> None:
     assert pool._held_bytes == 20 * MIB
 
 
+def test_what_nobody_uses_for_long_is_given_back_though_nothing_is_missing() -> None:
+    pool = BlockPool(limit_bytes=1000 * MIB, idle_bytes=5 * MIB)
+    # Somebody has collected a hundred, and dropped them.
+    kept = [pool.take(MIB) for _ in range(100)]
+    del kept[:]
+    assert pool._held_bytes == 100 * MIB
+    for _ in range(5000):
+        held = [pool.take(MIB) for _ in range(3)]
+    assert len(held) == 3
+
+    # What is used, and what may lie idle.
+    assert pool._held_bytes <= 10 * MIB
+
+
+def test_what_is_used_now_and_then_is_not_given_back() -> None:
+    pool = BlockPool(limit_bytes=1000 * MIB, idle_bytes=5 * MIB)
+    addresses = set()
+    for _ in range(300):
+        # A batch of sixteen is dropped as a whole.
+        batch = [pool.take(MIB) for _ in range(16)]
+        addresses |= set(map(_address, batch))
+        del batch
+
+    assert len(addresses) <= 2 * 16
+
+
 def test_where_everything_is_kept_the_pool_is_not_searched_for_each_object(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = BlockPool(limit_bytes=1000 * 1024)
     kept = [pool.take(1024) for _ in range(1000)]
