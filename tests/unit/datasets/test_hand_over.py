@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from asyncio_loader.datasets import hand_over
 from asyncio_loader.datasets.collate import collate
 from asyncio_loader.datasets.hand_over import SHARED_BYTES
 from asyncio_loader.transforms.formatting import DataContainer
@@ -81,3 +83,51 @@ def test_copies_within_a_process_are_copies() -> None:
         got.masks[...] = 7
 
         assert masks.masks.max() == 1
+
+
+@pytest.mark.parametrize("dtype", sorted(hand_over._DTYPES, key=str), ids=str)
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda six: six,
+        lambda six: six[3],
+        lambda six: six[2:2],
+        lambda six: six.reshape(2, 1, 3),
+        # Contiguous, as whatever has one number, and of no stride.
+        lambda six: six[4].expand(1),
+        lambda six: six[4].expand(1, 1),
+        lambda six: six[::6],
+        lambda six: six.as_strided((0,), (0,)),
+        lambda six: six[1:3],
+    ],
+    ids=["six", "number", "none", "shaped", "expanded", "expanded twice", "stepped", "none of no stride", "part"],
+)
+def test_a_small_tensor_is_the_same_behind_the_pipe(dtype: torch.dtype, view: Callable[[Any], Any]) -> None:
+    tensor = view(torch.arange(6).to(dtype))
+    restore, arguments = hand_over._reduce_tensor(tensor)
+    got = restore(*arguments)
+
+    assert restore is hand_over._restore_small
+    assert (got.dtype, got.shape) == (tensor.dtype, tensor.shape)
+    assert torch.equal(got, tensor)
+    got.fill_(1)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(3, dtype=torch.complex64),
+        torch.zeros(3, dtype=torch.complex64).conj().imag,
+        torch.zeros(3).to(torch.float8_e4m3fn),
+        torch.zeros(3, requires_grad=True),
+        torch.zeros(3, 2).t(),
+        torch.zeros(1).expand(3),
+        torch.zeros(2, 2).to_sparse(),
+    ],
+    ids=["complex", "negated", "float8", "gradients", "transposed", "expanded", "sparse"],
+)
+def test_an_unusual_tensor_goes_torchs_way(tensor: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hand_over, "reduce_tensor", lambda given: ("torch", given))
+
+    way, given = hand_over._reduce_tensor(tensor)
+    assert (way, given is tensor) == ("torch", True)
