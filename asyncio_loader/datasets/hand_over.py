@@ -165,7 +165,9 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 def _is_usual(tensor: torch.Tensor) -> bool:
     return (
-        tensor.device.type == "cpu"
+        # Of a subclass, such as torchvision's, nobody knows what a stack of it is.
+        type(tensor) is torch.Tensor
+        and tensor.device.type == "cpu"
         and tensor.layout == torch.strided
         and not tensor.requires_grad
         and not tensor.is_nested

@@ -131,3 +131,14 @@ def test_an_unusual_tensor_goes_torchs_way(tensor: torch.Tensor, monkeypatch: py
 
     way, given = hand_over._reduce_tensor(tensor)
     assert (way, given is tensor) == ("torch", True)
+
+
+def test_a_stack_of_a_subclass_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Image(torch.Tensor):
+        pass
+
+    monkeypatch.setattr(hand_over, "collate_tensor_fn", lambda batch, collate_fn_map: ("torch", len(batch)))
+    plain = [torch.zeros(3), torch.ones(3)]
+
+    assert torch.equal(hand_over._collate_tensors(plain), torch.stack(plain))
+    assert hand_over._collate_tensors([one.as_subclass(Image) for one in plain]) == ("torch", 2)
