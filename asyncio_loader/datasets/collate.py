@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,19 +13,13 @@ from torch.utils.data import default_collate, get_worker_info
 from asyncio_loader.datasets.collate_packed import is_packed
 from asyncio_loader.datasets.hand_over import new_shared, share_masks
 from asyncio_loader.datasets.pinned import new_pinned_stack
+from asyncio_loader.datasets.stacks import new_stack, write_stack, written_stack
 from asyncio_loader.datasets.unpacking import unpack
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.records import Sample
-from asyncio_loader.transforms.arrays import ArrayPool
 from asyncio_loader.transforms.formatting import DataContainer, to_tensor
 
-__all__ = ["BATCHES_BYTES", "collate", "collate_detection"]
-
-BATCHES_BYTES = 256 * 1024 * 1024
-"""What `collate` keeps of stacks that are gone, in each thread that calls it, for those to come; a larger stack (more
-than twenty float32 images of 1333x800) has memory of its own."""
-
-_batches = ArrayPool(4 * BATCHES_BYTES, idle_bytes=BATCHES_BYTES)
+__all__ = ["collate", "collate_detection", "stack_size_of"]
 
 share_masks()
 
@@ -38,7 +33,8 @@ def collate(batch: Sequence[Any], samples_per_gpu: int = 1) -> Any:
     device: a tensor (b, c, h, w), padded at the right and the bottom to the largest, if it says `stack`; else a list of
     what the samples have. Anything else goes to torch's `default_collate`. A stack of one is no copy: it has the memory
     of the sample's tensor. In a DataLoader's worker a stack of several is written to shared memory at once, elsewhere
-    to that of an earlier stack of which nothing is left, or to page-locked memory (`Loader(device=…)`).
+    to that of an earlier stack of which nothing is left, or to page-locked memory (`Loader(device=…)`). An image that
+    is still to be written (`transforms.late`) is written there; a `Loader`'s threads have done so already.
 
     Args:
         batch: samples, at least one; the last device gets what is left.
@@ -64,19 +60,41 @@ def _collate(batch: Sequence[Any], samples_per_gpu: int) -> Any:
     return default_collate(list(batch))
 
 
+def stack_size_of(way: Callable[..., Any], batch_size: int) -> int:
+    """How many images `collate` stacks to one tensor of a batch: 1 where `way` is not that, or nothing is stacked."""
+    arguments: dict[str, Any] = {}
+    while isinstance(way, partial):
+        if way.args:
+            return 1
+        arguments = way.keywords | arguments
+        way = way.func
+    return min(batch_size, arguments.get("samples_per_gpu", 1)) if way is collate else 1
+
+
 def _collate_containers(batch: Sequence[DataContainer], first: DataContainer, samples_per_gpu: int) -> DataContainer:
-    values = [container.data for container in batch]
-    parts = [values[start : start + samples_per_gpu] for start in range(0, len(values), samples_per_gpu)]
+    parts = [batch[start : start + samples_per_gpu] for start in range(0, len(batch), samples_per_gpu)]
     if first.stack and not first.cpu_only:
         stacks = [_stack(part, first) for part in parts]
         return DataContainer(stacks, True, first.padding_value)
-    return DataContainer(parts, first.stack, first.padding_value, first.cpu_only)
+    values = [[container.data for container in part] for part in parts]
+    return DataContainer(values, first.stack, first.padding_value, first.cpu_only)
 
 
-def _stack(tensors: Sequence[torch.Tensor], first: DataContainer) -> torch.Tensor:
-    if len(tensors) == 1:
+def _stack(containers: Sequence[DataContainer], first: DataContainer) -> torch.Tensor:
+    if len(containers) == 1:
         # As it is: a copy would take as long as a third of the pipeline.
-        return tensors[0].contiguous().unsqueeze(0)
+        return containers[0].data.contiguous().unsqueeze(0)  # type: ignore[no-any-return]
+    images = [late for container in containers if (late := container.late) is not None]
+    if len(images) == len(containers):
+        stacked = written_stack(images)
+        if stacked is None:
+            stacked = write_stack(images, first.padding_value, _new_stack)
+        if stacked is not None:
+            return stacked
+    return _copy([container.data for container in containers], first)
+
+
+def _copy(tensors: Sequence[torch.Tensor], first: DataContainer) -> torch.Tensor:
     pad_dims = first.pad_dims or 0
     fixed = {tuple(tensor.shape[: tensor.dim() - pad_dims]) for tensor in tensors}
     if len(fixed) != 1:
@@ -88,7 +106,7 @@ def _stack(tensors: Sequence[torch.Tensor], first: DataContainer) -> torch.Tenso
     if isinstance(images[0], torch.Tensor):
         stacked = places = tensors[0].new_empty((len(tensors), *largest))
     else:
-        stacked = _new_stack((len(tensors), *largest), tensors[0].dtype, images[0].dtype)
+        stacked = _new_stack((len(tensors), *largest), tensors[0].dtype)
         places = stacked.numpy()
     for place, image in zip(places, images, strict=True):
         if place.shape != image.shape:
@@ -97,14 +115,14 @@ def _stack(tensors: Sequence[torch.Tensor], first: DataContainer) -> torch.Tenso
     return stacked
 
 
-def _new_stack(shape: tuple[int, ...], dtype: torch.dtype, numpy_dtype: Any) -> torch.Tensor:
+def _new_stack(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
     """A tensor for the host with anything in it."""
     pinned = new_pinned_stack(shape, dtype)
     if pinned is not None:
         return pinned
     if get_worker_info() is None or 0 in shape:
-        return torch.from_numpy(_batches.new(shape, numpy_dtype))
-    recycled = new_shared(shape, dtype)
+        return new_stack(shape, dtype)
+    recycled = new_shared(tuple(shape), dtype)
     if recycled is not None:
         return recycled
     # Where the DataLoader would copy it to, to hand it to the parent.

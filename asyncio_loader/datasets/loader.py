@@ -16,10 +16,12 @@ import torch
 
 from asyncio_loader.cores import count_cores
 from asyncio_loader.datasets.batches import Batches
+from asyncio_loader.datasets.collate import stack_size_of
 from asyncio_loader.datasets.dataset import AsyncIterableDataset
 from asyncio_loader.datasets.distributed import is_first_rank
 from asyncio_loader.datasets.position import Position
 from asyncio_loader.datasets.reader import EpochReader
+from asyncio_loader.datasets.stacks import StackPlan, new_stack
 from asyncio_loader.datasets.stream import SampleStream
 from asyncio_loader.datasets.transfer import Transfer, check_device, open_transfer
 from asyncio_loader.errors import ConfigError, LoaderError
@@ -71,7 +73,8 @@ class Loader:
             dataset: what to load. Its own `batch_size` plays no role here.
             batch_size: samples per batch; the last one of an epoch may be smaller unless the dataset drops it.
             collate: makes a batch of a list of samples, in the thread that iterates. None: the dataset's own way,
-                `collate_detection` for a `CocoDataset`, the list as it is for others.
+                `collate_detection` for a `CocoDataset`, the list as it is for others. Where it is our `collate` with
+                `samples_per_gpu` of 2 or more, the threads write images to their batch themselves, each once.
             threads: threads that run the transform. None: one per core that this process may use.
             pin_memory: hand out the tensors of a batch in page-locked memory, from which a GPU copies faster: `collate`
                 stacks into it, everything else is copied. At most `PINNED_BYTES` at once, and the rest as it is.
@@ -123,7 +126,13 @@ class Loader:
         is_first = self._reader is None
         if self._reader is None:
             session = self.dataset.open_session(self.trace)
-            self._reader = EpochReader(session, self.dataset.counters, threads=self._threads)
+            self._transfer = open_transfer(self._device, pin_memory=self._pin_memory)
+            self._reader = EpochReader(
+                session,
+                self.dataset.counters,
+                threads=self._threads,
+                stacks=_stacks(stack_size_of(self._collate, self.batch_size), self.batch_size, self._transfer),
+            )
             self._pid = os.getpid()
         begin, serial = self.dataset.next_position()
         goes_on = self.dataset.sets_epochs or not is_first
@@ -131,7 +140,8 @@ class Loader:
         if self._batches is not None:
             self._batches.close()
         self._end_line()
-        self._batches = self._begin(self._stream)
+        assert self._transfer is not None
+        self._batches = self._begin(self._stream, self._transfer)
         self._progress = _Progress(begin, serial)
         return self._hand_out(self._batches, self._stream, self._progress)
 
@@ -238,18 +248,22 @@ class Loader:
         progress.advance(batches.consumed)
         return batch
 
-    def _begin(self, stream: SampleStream) -> Batches:
-        if self._transfer is None:
-            self._transfer = open_transfer(self._device, pin_memory=self._pin_memory)
+    def _begin(self, stream: SampleStream, transfer: Transfer[Any]) -> Batches:
         return Batches(
             stream,
             self._collate,
-            self._transfer,
+            transfer,
             batch_size=self.batch_size,
             drop_last=self.dataset.drop_last,
             ahead=0 if self._device is None else AHEAD,
             note=_noting(self.dataset.counters, None if self._reader is None else self._reader.recorder),
         )
+
+
+def _stacks(stack_size: int, batch_size: int, transfer: Transfer[Any]) -> Callable[[], StackPlan] | None:
+    """What makes the plan of the stacks that the threads write; None: there is nothing to stack."""
+    new = new_stack if transfer.pinned is None else transfer.pinned.new
+    return partial(StackPlan, batch_size, stack_size, new) if stack_size > 1 else None
 
 
 def _noting(counters: Counters, recorder: Recorder | None) -> Callable[[float], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -37,7 +38,7 @@ class PinnedMemory:
     and hands the block out again when the tensors are gone and the copies done. What it has taken it keeps, by powers
     of two; so the bound here is what keeps it small.
 
-    For one thread. Tensors may be dropped in any.
+    Thread-safe. Tensors may be dropped in any thread.
 
     Args:
         limit_bytes: beyond it there is none, and whoever asks takes pageable memory: slower, and as right.
@@ -50,6 +51,7 @@ class PinnedMemory:
         self._live: list[tuple[StorageWeakRef, int]] = []
         self._live_bytes = 0
         self._looks_at = _MANY
+        self._lock = threading.Lock()
 
     def new(
         self, shape: Sequence[int], dtype: torch.dtype, strides: Sequence[int] | None = None
@@ -59,14 +61,17 @@ class PinnedMemory:
         Of nothing there is none either.
         """
         size_bytes = math.prod(shape) * dtype.itemsize
-        if size_bytes == 0 or not self._has_room(size_bytes):
+        if size_bytes == 0:
             return None
         if strides is None:
             strides = [math.prod(shape[dimension + 1 :]) for dimension in range(len(shape))]
-        tensor = self._allocate(shape, strides, dtype)
-        storage = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-        self._live.append((storage, size_bytes))
-        self._live_bytes += size_bytes
+        with self._lock:
+            if not self._has_room(size_bytes):
+                return None
+            tensor = self._allocate(shape, strides, dtype)
+            storage = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+            self._live.append((storage, size_bytes))
+            self._live_bytes += size_bytes
         return tensor
 
     def pin(self, batch: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 
@@ -15,6 +15,7 @@ from asyncio_loader.datasets.hand_over import recycle_tensors
 from asyncio_loader.datasets.recipe import as_ref
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.datasets.source import SampleSource
+from asyncio_loader.datasets.stacks import StackPlan
 from asyncio_loader.datasets.stream import Part, Progress, SampleStream
 from asyncio_loader.engine.agenda import Job
 from asyncio_loader.stats import Counters
@@ -32,11 +33,28 @@ class EpochReader:
     taken any more. One stream at a time; not thread-safe.
     """
 
-    def __init__(self, session: Session, counters: Counters, *, threads: int = 0, owns_session: bool = False) -> None:
-        """Args: threads: that transform; 0: the consumer's own. owns_session: it ends with the last stream."""
+    def __init__(
+        self,
+        session: Session,
+        counters: Counters,
+        *,
+        threads: int = 0,
+        owns_session: bool = False,
+        stacks: Callable[[], StackPlan] | None = None,
+    ) -> None:
+        """Begin with nothing.
+
+        Args:
+            session: connections.
+            counters: where it counts.
+            threads: that transform; 0: the consumer's own.
+            owns_session: it ends with the last stream.
+            stacks: the plan of the stacks that the threads write. None: they write none.
+        """
         self._session = session
         self._counters = counters
         self._threads = threads
+        self._stacks = stacks
         self.owns_session = owns_session
         self._source: SampleSource | None = None
         self._progress: Progress | None = None
@@ -44,6 +62,8 @@ class EpochReader:
         self._failures = FailureLog()
         self._was_wrong = False
         worker = get_worker_info()
+        # There a batch is made in the thread that makes its samples: nothing is lost where it is not one of ours.
+        self._leaves_images = worker is not None
         if worker is not None:
             # For as long as the process lives, like the one thread that torch leaves itself in a worker.
             OpenCvShare(worker.num_workers)
@@ -68,6 +88,8 @@ class EpochReader:
                 counters=self._counters,
                 threads=self._threads,
                 is_complete=expected is None,
+                leaves_images=self._leaves_images,
+                stacks=None if self._stacks is None else self._stacks(),
             )
         elif expected is None:
             source.complete()

@@ -40,8 +40,10 @@ def _visit(value: Any, held: dict[int, int]) -> None:
         held[id(value)] = len(value)
     elif isinstance(value, memoryview):
         held[id(value)] = value.nbytes
-    elif isinstance(value, Fetched | DataContainer):
+    elif isinstance(value, Fetched):
         _visit(value.data, held)
+    elif isinstance(value, DataContainer):
+        _visit_container(value, held)
     elif isinstance(value, Image.Image):
         held[id(value)] = _image_bytes(value)
     elif isinstance(value, BitmapMasks):
@@ -55,6 +57,16 @@ def _visit(value: Any, held: dict[int, int]) -> None:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             _visit(getattr(value, field.name, None), held)
+
+
+def _visit_container(container: DataContainer, held: dict[int, int]) -> None:
+    late = container.late
+    if late is None:
+        _visit(container.data, held)
+    elif late.written is None:
+        held[id(late)] = late.held_bytes
+    else:
+        _visit_array(late.written, held)
 
 
 def _visit_tensor(tensor: torch.Tensor, held: dict[int, int]) -> None:

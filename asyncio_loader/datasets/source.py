@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from asyncio_loader.bridge.feed import Feed
 from asyncio_loader.bridge.ordered_map import OrderedThreadMap
@@ -16,16 +16,19 @@ from asyncio_loader.datasets.recipe import Made, Recipe
 from asyncio_loader.datasets.session import Session
 from asyncio_loader.datasets.size import size_bytes
 from asyncio_loader.datasets.source_trace import SourceTrace
+from asyncio_loader.datasets.stacks import Seat, StackPlan
 from asyncio_loader.engine.agenda import Job
 from asyncio_loader.engine.prefetch import Delivery
 from asyncio_loader.engine.window import Credit
 from asyncio_loader.options import FetchOptions
 from asyncio_loader.records import Buffer, Failed, Fetched
 from asyncio_loader.stats import Counters
+from asyncio_loader.transforms.late import leaving_images
 
 __all__ = ["SampleSource"]
 
 T = TypeVar("T")
+_Seated: TypeAlias = tuple[Delivery, Seat | None]
 
 
 class SampleSource:
@@ -44,10 +47,24 @@ class SampleSource:
         counters: Counters,
         threads: int = 0,
         is_complete: bool = True,
+        leaves_images: bool = False,
+        stacks: StackPlan | None = None,
     ) -> None:
-        """Start fetching. `is_complete`: no `extend` will follow."""
+        """Start fetching.
+
+        Args:
+            session: connections.
+            jobs: what to go through.
+            recipe: what samples are made by.
+            counters: where it counts.
+            threads: that transform.
+            is_complete: no `extend` will follow.
+            leaves_images: without threads: images may be left to who makes the batch, see `transforms.late`.
+            stacks: with threads: they leave images so, and write the stacks of this plan. None: they write each image.
+        """
         self._recipe = recipe
         self._counters = counters
+        self._leaves_images = leaves_images
         self._credit: Credit | None = None
         self._trace = trace = None if session.writer is None else SourceTrace(session.writer)
         self._feed = Feed(
@@ -63,7 +80,9 @@ class SampleSource:
         self._errands = Errands(session, counters)
         self._pool = None
         if threads:
-            self._pool = _start_pool(self._feed, recipe, self._errands, session.options, threads, counters, trace)
+            self._pool = _start_pool(
+                self._feed, recipe, self._errands, session.options, threads, counters, trace, stacks
+            )
         self._close = weakref.finalize(self, _shut, os.getpid(), self._feed, self._errands, self._pool, trace)
 
     def extend(self, jobs: Iterable[Job]) -> None:
@@ -102,9 +121,10 @@ class SampleSource:
         self._credit = delivery.credit
         started_s = time.perf_counter()
         try:
-            if self._trace is not None:
-                return self._trace.make(self._recipe, delivery, self)
-            return self._recipe.make(delivery.outcome, self)
+            with leaving_images(self._leaves_images):
+                if self._trace is not None:
+                    return self._trace.make(self._recipe, delivery, self)
+                return self._recipe.make(delivery.outcome, self)
         finally:
             self._counters.note_transform(time.perf_counter() - started_s)
 
@@ -156,18 +176,33 @@ def _start_pool(
     threads: int,
     counters: Counters,
     trace: SourceTrace | None,
-) -> OrderedThreadMap[Delivery, Made | Failed]:
-    def apply(delivery: Delivery) -> tuple[Made | Failed, int]:
+    stacks: StackPlan | None,
+) -> OrderedThreadMap[_Seated, Made | Failed]:
+    def take() -> _Seated | None:
+        delivery = feed.take()
+        if delivery is None:
+            return None
+        return delivery, None if stacks is None else stacks.next(delivery.outcome.epoch)
+
+    def apply(seated: _Seated) -> tuple[Made | Failed, int]:
+        delivery, seat = seated
         try:
-            made = recipe.make(delivery.outcome, errands) if trace is None else trace.make(recipe, delivery, errands)
+            with leaving_images(seat is not None):
+                made = (
+                    recipe.make(delivery.outcome, errands) if trace is None else trace.make(recipe, delivery, errands)
+                )
+            if not isinstance(made, Made):
+                return made, 0
+            if seat is not None:
+                seat.bring(made.value)
             # Types that `size_bytes` does not know weigh what was fetched.
             least = len(delivery.outcome.data) if isinstance(delivery.outcome, Fetched) else 0
-            return made, max(least, size_bytes(made.value)) if isinstance(made, Made) else 0
+            return made, max(least, size_bytes(made.value))
         finally:
             feed.give_back(delivery.credit)
 
     return OrderedThreadMap(
-        feed.take,
+        take,
         apply,
         threads=threads,
         budget_bytes=options.decoded_bytes,
@@ -181,7 +216,7 @@ def _shut(
     pid: int,
     feed: Feed,
     errands: Errands,
-    pool: OrderedThreadMap[Delivery, Made | Failed] | None,
+    pool: OrderedThreadMap[_Seated, Made | Failed] | None,
     trace: SourceTrace | None,
 ) -> None:
     if os.getpid() != pid:

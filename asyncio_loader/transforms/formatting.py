@@ -13,6 +13,7 @@ import torch
 
 from asyncio_loader.records import Sample
 from asyncio_loader.transforms.arrays import new_planes
+from asyncio_loader.transforms.late import LateImage, may_be_late
 from asyncio_loader.transforms.registry import TRANSFORMS
 from asyncio_loader.transforms.scaling import is_planar
 
@@ -58,7 +59,7 @@ class DataContainer:
     """A value with a note for `collate` on how to batch it, as in mmcv 1.x (`mmcv/parallel/data_container.py`).
 
     Attributes:
-        data: the value.
+        data: the value; a late image becomes a tensor when it is asked for.
         stack: pad to the largest and stack into one tensor, instead of a list.
         padding_value: what to pad with.
         cpu_only: not for a device: kept as it is, in lists.
@@ -82,7 +83,14 @@ class DataContainer:
 
     @property
     def data(self) -> Any:
+        if isinstance(self._data, LateImage):
+            self._data = torch.from_numpy(self._data.array())
         return self._data
+
+    @property
+    def late(self) -> LateImage | None:
+        """The value, if it is a late image that nobody has asked for yet; else None."""
+        return self._data if isinstance(self._data, LateImage) else None
 
     @property
     def stack(self) -> bool:
@@ -103,15 +111,16 @@ class DataContainer:
     @property
     def datatype(self) -> type | str:
         """Type of the data; for a tensor its name with dtype and device, like ``torch.FloatTensor``."""
-        return self._data.type() if isinstance(self._data, torch.Tensor) else type(self._data)
+        data = self.data
+        return data.type() if isinstance(data, torch.Tensor) else type(data)
 
     def size(self, *args: Any, **kwargs: Any) -> Any:
         """The tensor's `size()`."""
-        return self._data.size(*args, **kwargs)
+        return self.data.size(*args, **kwargs)
 
     def dim(self) -> int:
         """The tensor's `dim()`."""
-        dimensions: int = self._data.dim()
+        dimensions: int = self.data.dim()
         return dimensions
 
     def pin_memory(self) -> DataContainer:
@@ -120,14 +129,18 @@ class DataContainer:
         `DataLoader(pin_memory=True)` calls it. What is for the host alone stays as it is. torch keeps
         page-locked memory, and uses it again as soon as the copies from it to a device are done.
         """
-        data = self._data if self._cpu_only else _pin(self._data)
+        data = self.data if self._cpu_only else _pin(self.data)
         return DataContainer(data, self._stack, self._padding_value, self._cpu_only, self._pad_dims)
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def __repr__(self) -> str:
-        return f"DataContainer({self._data!r})"
+        return f"DataContainer({self.data!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is still to be written does not leave the process so.
+        return type(self), (self.data, self._stack, self._padding_value, self._cpu_only, self._pad_dims)
 
 
 def _pin(data: Any) -> Any:
@@ -165,7 +178,7 @@ class DefaultFormatBundle:
 
     `img` (c, h, w), stacked; `proposals`, `gt_bboxes`, `gt_bboxes_ignore`, `gt_labels` lists of tensors; `gt_masks`
     as they are; `gt_semantic_seg` (1, h, w), stacked. Sets `pad_shape`, `scale_factor` (1.0) and `img_norm_cfg` (of no
-    effect) where no transform has.
+    effect) where no transform has. The image may be a late one, and becomes one where it may (`transforms.late`).
 
     Attributes:
         img_to_float: make a uint8 image float32, with the same values.
@@ -179,12 +192,9 @@ class DefaultFormatBundle:
         """Format the sample."""
         pad_values = {**_pad_values(), **self.pad_val}
         if "img" in results:
-            img = results["img"]
-            tensor = to_chw_tensor(img)
-            if self.img_to_float and tensor.dtype == torch.uint8:
-                tensor = tensor.float()
-            _set_default_metas(results, img)
-            results["img"] = DataContainer(tensor, padding_value=pad_values["img"], stack=True)
+            image, shape = self._as_chw(results["img"])
+            _set_default_metas(results, shape)
+            results["img"] = DataContainer(image, padding_value=pad_values["img"], stack=True)
         for key in ("proposals", "gt_bboxes", "gt_bboxes_ignore", "gt_labels"):
             if key in results:
                 results[key] = DataContainer(to_tensor(results[key]))
@@ -195,11 +205,21 @@ class DefaultFormatBundle:
             results["gt_semantic_seg"] = DataContainer(semantic, padding_value=pad_values["seg"], stack=True)
         return results
 
+    def _as_chw(self, image: npt.NDArray[Any] | LateImage) -> tuple[torch.Tensor | LateImage, tuple[int, ...]]:
+        """The image for the container, and its shape (h, w, c) or (h, w) as it came."""
+        if isinstance(image, LateImage):
+            channels, height, width = image.shape
+            return image, (height, width, channels)
+        tensor = to_chw_tensor(image)
+        if self.img_to_float and tensor.dtype == torch.uint8:
+            tensor = tensor.float()
+        return LateImage.of(tensor.numpy()) if may_be_late() else tensor, image.shape
 
-def _set_default_metas(results: Sample, img: npt.NDArray[Any]) -> None:
-    results.setdefault("pad_shape", img.shape)
+
+def _set_default_metas(results: Sample, shape: tuple[int, ...]) -> None:
+    results.setdefault("pad_shape", shape)
     results.setdefault("scale_factor", 1.0)
-    channels = 1 if img.ndim < 3 else img.shape[2]
+    channels = 1 if len(shape) < 3 else shape[2]
     no_effect = {"mean": np.zeros(channels, np.float32), "std": np.ones(channels, np.float32), "to_rgb": False}
     results.setdefault("img_norm_cfg", no_effect)
 

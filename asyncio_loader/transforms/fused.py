@@ -3,7 +3,9 @@
 One by one, `RandomFlip`, `Normalize` and `Pad` write the image three times, twice of it in float32. In one, a flipped
 uint8 copy is taken apart into planes, and a table of 256 values per channel writes each plane into an array that has
 the padding already. That array is the (c, h, w) tensor which `DefaultFormatBundle` or `ImageToTensor` behind them
-makes without a copy. All is done by a dozen calls of OpenCV and numpy, the long ones of which release the GIL.
+makes without a copy. Where a `DefaultFormatBundle` is one of the run, and whoever makes the batch has said so, the
+tables are left to that one, who knows the place in the batch (`late`). All is done by a dozen calls of OpenCV and
+numpy, the long ones of which release the GIL.
 
 Only the image takes this way. Boxes, masks, semantic maps and all notes in the sample are the plain transforms' work,
 which run on a sample that names no image.
@@ -12,6 +14,7 @@ which run on a sample that names no image.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,9 @@ from asyncio_loader.records import Sample
 from asyncio_loader.transforms.arrays import new_planes
 from asyncio_loader.transforms.base import apply
 from asyncio_loader.transforms.decoding import Pixels
+from asyncio_loader.transforms.formatting import DefaultFormatBundle
 from asyncio_loader.transforms.geometric import DIRECTIONS, Pad, RandomFlip
+from asyncio_loader.transforms.late import LateImage, may_be_late
 from asyncio_loader.transforms.photometric import Normalize
 from asyncio_loader.transforms.registry import Transform
 from asyncio_loader.transforms.scaling import flip_image
@@ -29,14 +34,15 @@ from asyncio_loader.transforms.three import is_3x
 
 __all__ = ["Fused", "fuse"]
 
-_ORDER = (RandomFlip, Normalize, Pad)
+_ORDER = (RandomFlip, Normalize, Pad, DefaultFormatBundle)
 
 
 def fuse(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
     """The same transforms, with neighbours that can be fused put into a `Fused`.
 
-    These are `Normalize` with a `RandomFlip` before it, a `Pad` behind it, or both. A subclass is left alone, since
-    nobody knows what it does, and so is a `Pad` whose sizes or values are not plain numbers.
+    These are `Normalize` with a `RandomFlip` before it, a `Pad` behind it, and a `DefaultFormatBundle` behind that, or
+    some of them. A subclass is left alone, since nobody knows what it does, and so is a `Pad` whose sizes or values are
+    not plain numbers.
     """
     stages: list[Transform] = []
     rest = list(transforms)
@@ -74,17 +80,19 @@ class Fused:
     afterwards and what is raised are the same on both ways. Threads may share it.
 
     Attributes:
-        transforms: a `RandomFlip`, a `Normalize` and a `Pad`, in this order; one of the outer two may be missing.
+        transforms: a `RandomFlip`, a `Normalize`, a `Pad` and a `DefaultFormatBundle`, in this order; all but the
+            second may be missing.
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.transforms = tuple(transforms)
-        flip, normalize, pad = (next((t for t in transforms if type(t) is kind), None) for kind in _ORDER)
+        flip, normalize, pad, bundle = (next((t for t in transforms if type(t) is kind), None) for kind in _ORDER)
         if not isinstance(normalize, Normalize):
             raise TypeError(f"there is no Normalize in {transforms!r:.80}")
         self._normalize = normalize
         self._flip = flip if isinstance(flip, RandomFlip) else None
         self._pad = pad if isinstance(pad, Pad) else None
+        self._bundle = bundle
 
     def __call__(self, results: Sample) -> Sample | None:
         """Run the sample through.
@@ -120,39 +128,54 @@ class Fused:
             and (self._flip is None or _has_known_direction(results))
         )
 
-    def _run_fused(self, results: Sample) -> Sample:
+    def _run_fused(self, results: Sample) -> Sample | None:
         image = results["img"]
         fields = results.get("img_fields")
         # So the plain transforms do all that is to be done but for the image.
         results["img_fields"] = []
         try:
-            planes = self._write(image, results)
+            image, shape = self._prepare(image, results)
         finally:
             if fields is None:
                 del results["img_fields"]
             else:
                 results["img_fields"] = fields
-        # As Normalize lays it out: (h, w, c) for whoever looks, and a tensor without a copy.
-        results["img"] = planes.transpose(1, 2, 0)
-        return results
+        before = self._normalize.take_apart(image)
+        if self._bundle is not None and may_be_late():
+            results["img"] = LateImage(shape, np.float32, partial(self._write, before), held_bytes=before.nbytes)
+        else:
+            planes = new_planes(shape, np.float32)
+            self._write(before, planes)
+            # As Normalize lays it out: (h, w, c) for whoever looks, and a tensor without a copy.
+            results["img"] = planes.transpose(1, 2, 0)
+        return results if self._bundle is None else apply(self._bundle, results)
 
-    def _write(self, image: Pixels, results: Sample) -> npt.NDArray[np.float32]:
+    def _prepare(self, image: Pixels, results: Sample) -> tuple[Pixels, tuple[int, int, int]]:
+        """All but the values: the flipped image, and the shape (c, h, w) of what is to be written."""
         if self._flip is not None:
             apply(self._flip, results)
             if results["flip"]:
                 image = flip_image(image, results["flip_direction"])
         apply(self._normalize, results)
         height, width, channels = image.shape
-        if self._pad is None:
-            planes = new_planes((channels, height, width), np.float32)
-        else:
-            planes = _padded_planes(self._pad, image)
-            results["pad_shape"] = (*planes.shape[1:], channels)
-            results["pad_fixed_size"] = self._pad.fixed_size(image)
+        if self._pad is not None:
+            fixed = self._pad.fixed_size(image)
+            target = fixed or self._pad.multiple_of(image)
+            height, width = max(target[0], height), max(target[1], width)
+            results["pad_shape"] = height, width, channels
+            results["pad_fixed_size"] = fixed
             results["pad_size_divisor"] = self._pad.size_divisor
             apply(self._pad, results)
-        self._normalize.write_planes(image, planes[:, :height, :width])
-        return planes
+        return image, (channels, height, width)
+
+    def _write(self, before: npt.NDArray[np.uint8], planes: npt.NDArray[np.float32]) -> None:
+        """The values, and the padding around them."""
+        channels, height, width = before.shape
+        if self._pad is not None:
+            for plane, fill in zip(planes, _fills(self._pad.values["img"], channels), strict=True):
+                plane[height:] = fill
+                plane[:height, width:] = fill
+        self._normalize.look_up(before, planes[:, :height, :width])
 
 
 def _has_known_direction(results: Sample) -> bool:
@@ -161,17 +184,6 @@ def _has_known_direction(results: Sample) -> bool:
         # Set by hand without a direction, a flip is refused.
         return not results.get("flip")
     return ("flip" in results and not results["flip"]) or results["flip_direction"] in DIRECTIONS
-
-
-def _padded_planes(pad: Pad, image: Pixels) -> npt.NDArray[np.float32]:
-    """(c, h, w) of the padded size, with the padding in it; the part of the image is not filled."""
-    height, width, channels = image.shape
-    target = pad.fixed_size(image) or pad.multiple_of(image)
-    planes = new_planes((channels, max(target[0], height), max(target[1], width)), np.float32)
-    for plane, fill in zip(planes, _fills(pad.values["img"], channels), strict=True):
-        plane[height:] = fill
-        plane[:height, width:] = fill
-    return planes
 
 
 def _fills(value: Any, channels: int) -> list[float]:

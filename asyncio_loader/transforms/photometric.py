@@ -62,9 +62,17 @@ class Normalize:
 
     def write_planes(self, image: npt.NDArray[np.uint8], planes: npt.NDArray[np.float32]) -> None:
         """The values of an image (h, w, c), plane by plane, into an array (c, h, w), be it a view of a larger one."""
+        self.look_up(self.take_apart(image), planes)
+
+    def take_apart(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The planes (c, h, w) of an image (h, w, c), for `look_up`; in memory of their own."""
         # Into memory of ours: of what OpenCV allocates, the binding makes a copy, and it holds the GIL meanwhile.
-        before = new_image((image.shape[2], *image.shape[:2]), np.uint8)
-        cv2.split(image, list(before))
+        planes = new_image((image.shape[2], *image.shape[:2]), np.uint8)
+        cv2.split(image, list(planes))
+        return planes
+
+    def look_up(self, before: npt.NDArray[np.uint8], planes: npt.NDArray[np.float32]) -> None:
+        """The values for what `take_apart` gave, into an array of the same shape, be it a view of a larger one."""
         for plane, table, out in zip(before[::-1] if self.to_rgb else before, self._tables, planes, strict=True):
             cv2.LUT(plane, table, out)
 

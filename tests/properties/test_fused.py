@@ -19,6 +19,7 @@ from asyncio_loader.transforms import Compose
 from asyncio_loader.transforms.base import FUSE
 from asyncio_loader.transforms.formatting import DataContainer
 from asyncio_loader.transforms.fused import Fused
+from asyncio_loader.transforms.late import leaving_images
 from asyncio_loader.transforms.masks import BitmapMasks, PolygonMasks
 
 
@@ -158,6 +159,29 @@ def test_fused_and_one_by_one_are_the_same(entries: list[Any], sample: dict[str,
 
     check_same(plain, fused, "sample")
     check_same(before["img"], sample["img"], "img before")
+
+
+@EXAMPLES
+@given(entries=pipelines(), sample=samples(), margins=st.tuples(st.integers(0, 3), st.integers(0, 3)))
+def test_an_image_that_is_written_later_is_the_same(
+    entries: list[Any], sample: dict[str, Any], margins: tuple[int, int]
+) -> None:
+    plain = outcome_of(Compose(entries, fuse=False), sample)
+    with leaving_images():
+        late = outcome_of(Compose(entries, fuse=True), sample)
+    container = late.get("img") if isinstance(late, dict) else None
+    if isinstance(container, DataContainer) and (image := container.late) is not None:
+        # As in a batch: where another image was, and larger ones are.
+        channels, height, width = image.shape
+        stack = np.full((channels, height + margins[0], width + margins[1]), 77, image.dtype)
+        image.write(stack[:, :height, :width])
+        assert (stack[:, height:] == 77).all()
+        assert (stack[:, :, width:] == 77).all()
+        np.testing.assert_array_equal(plain["img"].data.numpy(), stack[:, :height, :width])
+        assert np.shares_memory(container.data.numpy(), stack)
+        late["img"] = plain["img"]
+
+    check_same(plain, late, "sample")
 
 
 def test_most_of_the_usual_samples_are_fused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,11 +41,13 @@ def sample(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("entries", "stages"),
     [
-        ([FLIP, NORMALIZE, PAD, BUNDLE], [["RandomFlip", "Normalize", "Pad"], "DefaultFormatBundle"]),
+        ([FLIP, NORMALIZE, PAD, BUNDLE], [["RandomFlip", "Normalize", "Pad", "DefaultFormatBundle"]]),
+        ([NORMALIZE, PAD, BUNDLE, BUNDLE], [["Normalize", "Pad", "DefaultFormatBundle"], "DefaultFormatBundle"]),
+        ([FLIP, PAD, BUNDLE], ["RandomFlip", "Pad", "DefaultFormatBundle"]),
         ([FLIP, NORMALIZE], [["RandomFlip", "Normalize"]]),
         ([NORMALIZE, PAD], [["Normalize", "Pad"]]),
         ([FLIP, PAD], ["RandomFlip", "Pad"]),
-        ([NORMALIZE, BUNDLE], ["Normalize", "DefaultFormatBundle"]),
+        ([NORMALIZE, BUNDLE], [["Normalize", "DefaultFormatBundle"]]),
         ([PAD, NORMALIZE, FLIP], ["Pad", "Normalize", "RandomFlip"]),
         ([FLIP, FLIP, NORMALIZE], ["RandomFlip", ["RandomFlip", "Normalize"]]),
         ([NORMALIZE, {**PAD, "pad_val": {"img": np.zeros(3)}}], ["Normalize", "Pad"]),

@@ -1,0 +1,184 @@
+"""Stacks of images: memory for them, and the threads of a `Loader` that write them, each image once.
+
+`collate` runs in the consumer's thread, which shall train: stacking float32 images of 800x1088 there took it 0.6 ms of
+CPU time each. Here the thread that brings the last image of a stack knows how large the stack must be, and writes all
+of it; `collate` finds it done.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from asyncio_loader.allocation import BlockPool
+from asyncio_loader.transforms.formatting import DataContainer
+from asyncio_loader.transforms.late import LateImage
+
+__all__ = ["BATCHES_BYTES", "NewStack", "Seat", "StackPlan", "new_stack", "write_stack", "written_stack"]
+
+BATCHES_BYTES = 256 * 1024 * 1024
+"""What a process keeps of stacks that are gone, for those to come; a larger stack (more than twenty float32 images of
+1333x800) has memory of its own."""
+
+# Below, torch has something at hand that is mapped already.
+_SMALL_BYTES = 128 * 1024
+
+NewStack: TypeAlias = Callable[[Sequence[int], torch.dtype], torch.Tensor | None]
+"""Makes a contiguous tensor of a shape and a dtype on the host, with anything in it; None: it has no more of that kind.
+Thread-safe."""
+
+
+class _Memory:
+    """Blocks for all threads of the process: a stack is made in one and used in another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks = BlockPool(4 * BATCHES_BYTES, idle_bytes=BATCHES_BYTES)
+
+    def find(self, size_bytes: int) -> memoryview | None:
+        with self._lock:
+            return self._blocks.find(size_bytes)
+
+
+_memory = _Memory()
+
+
+def _note_fork() -> None:
+    # A thread of the parent may have been in the midst of it.
+    global _memory
+    _memory = _Memory()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def new_stack(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """A contiguous tensor with anything in it, where an earlier stack was of which nothing is left. Thread-safe."""
+    size_bytes = math.prod(shape) * dtype.itemsize
+    block = _memory.find(size_bytes) if size_bytes >= _SMALL_BYTES else None
+    return (
+        torch.empty(tuple(shape), dtype=dtype) if block is None else torch.frombuffer(block, dtype=dtype).reshape(shape)
+    )
+
+
+def write_stack(images: Sequence[LateImage], padding_value: float, new: NewStack) -> torch.Tensor | None:
+    """Images (c, h, w) as (b, c, h, w), each written to its place, padded at the right and the bottom to the largest.
+
+    None: they differ in channels or dtype, and nothing was done.
+    """
+    first = images[0]
+    if any((image.shape[0], image.dtype) != (first.shape[0], first.dtype) for image in images):
+        return None
+    height, width = (max(image.shape[side] for image in images) for side in (1, 2))
+    shape = (len(images), first.shape[0], height, width)
+    dtype = torch.from_numpy(np.empty(0, first.dtype)).dtype
+    made = new(shape, dtype)
+    stack = new_stack(shape, dtype) if made is None else made
+    for place, image in zip(stack.numpy(), images, strict=True):
+        _, image_height, image_width = image.shape
+        place[:, image_height:] = padding_value
+        place[:, :image_height, image_width:] = padding_value
+        image.write(place[:, :image_height, :image_width])
+    return stack
+
+
+class _Gathering:
+    """A stack that threads bring their images to. Nothing waits for it.
+
+    Attributes:
+        stack: when it is written, until it is given out; else None.
+    """
+
+    __slots__ = ("_brought", "_lock", "_new", "size", "stack")
+
+    def __init__(self, size: int, new: NewStack) -> None:
+        self.size = size
+        self.stack: torch.Tensor | None = None
+        self._new = new
+        self._lock = threading.Lock()
+        self._brought: dict[int, DataContainer] = {}
+
+    def bring(self, place: int, container: DataContainer) -> None:
+        """The image of a place; with the last one the stack is written, in the thread that brings that."""
+        with self._lock:
+            self._brought[place] = container
+            if len(self._brought) < self.size:
+                return
+            brought, self._brought = self._brought, {}
+        images = [late for number in range(self.size) if (late := brought[number].late) is not None]
+        if len(images) < self.size:
+            return
+        self.stack = write_stack(images, brought[0].padding_value, self._new)
+        if self.stack is not None:
+            for number, image in enumerate(images):
+                # Only now: before, each would keep the others.
+                image.owner, image.place = self, number
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """The place of a sample in a stack."""
+
+    gathering: _Gathering
+    place: int
+
+    def bring(self, sample: Any) -> None:
+        """What a transform made for this place. A sample whose one late image is not `img` is left as it is."""
+        container = sample.get("img") if isinstance(sample, Mapping) else None
+        if isinstance(container, DataContainer) and container.late is not None:
+            self.gathering.bring(self.place, container)
+
+
+class StackPlan:
+    """Which samples will be stacked together: so many, one after the other, in the order of the epoch.
+
+    Where that comes otherwise, because samples failed or an epoch ends in mid-batch, images that were written already
+    are copied once more, and those that were not are written by `collate`; to the same values.
+
+    Args:
+        batch_size: samples of a batch.
+        stack_size: of a stack; the last one of a batch may be smaller.
+        new: memory for a stack; where it has none, `new_stack` does.
+    """
+
+    def __init__(self, batch_size: int, stack_size: int, new: NewStack) -> None:
+        self._batch_size = batch_size
+        self._stack_size = stack_size
+        self._new = new
+        self._epoch: int | None = None
+        self._taken = 0
+        self._gathering: _Gathering | None = None
+
+    def next(self, epoch: int) -> Seat:
+        """The seat of the next sample. To be called in the order of the samples, by one thread at a time."""
+        if epoch != self._epoch:
+            self._epoch, self._taken = epoch, 0
+        in_batch = self._taken % self._batch_size
+        place = in_batch % self._stack_size
+        gathering = self._gathering
+        if place == 0 or gathering is None:
+            gathering = _Gathering(min(self._stack_size, self._batch_size - in_batch), self._new)
+        self._taken += 1
+        self._gathering = gathering if place + 1 < gathering.size else None
+        return Seat(gathering, place)
+
+
+def written_stack(images: Sequence[LateImage]) -> torch.Tensor | None:
+    """The stack that threads have written of exactly these images, in this order; None: there is none, or it was given
+    out before."""
+    gathering = images[0].owner
+    if not isinstance(gathering, _Gathering) or gathering.size != len(images):
+        return None
+    if any(image.owner is not gathering or image.place != place for place, image in enumerate(images)):
+        return None
+    # Once: whoever uses the batch may write to it, and nothing of it is kept here.
+    stack, gathering.stack = gathering.stack, None
+    return stack

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from asyncio_loader.datasets import stacks
+from asyncio_loader.datasets.collate import collate, collate_detection, stack_size_of
+from asyncio_loader.datasets.stacks import StackPlan, new_stack, write_stack
+from asyncio_loader.transforms.formatting import DataContainer
+from asyncio_loader.transforms.late import LateImage
+
+
+def late(height: int, width: int, value: float = 1, *, channels: int = 3, dtype: Any = np.float32) -> LateImage:
+    def write(place: np.ndarray) -> None:
+        place[...] = value
+
+    return LateImage((channels, height, width), dtype, write, held_bytes=0)
+
+
+def sample(height: int = 2, width: int = 3, value: float = 1, **options: Any) -> dict[str, Any]:
+    return {"img": DataContainer(late(height, width, value, **options), stack=True, padding_value=7)}
+
+
+def nowhere(shape: Sequence[int], dtype: torch.dtype) -> None:
+    return None
+
+
+def stack_of(samples: Sequence[dict[str, Any]]) -> torch.Tensor:
+    (stacked,) = collate(samples, samples_per_gpu=len(samples))["img"].data
+    assert isinstance(stacked, torch.Tensor)
+    return stacked
+
+
+def test_images_are_written_to_their_place_and_padded_to_the_largest() -> None:
+    images = [late(2, 5, 1), late(4, 3, 2), late(4, 5, 3)]
+    stack = write_stack(images, 7, nowhere)
+    assert stack is not None
+
+    assert (3, 3, 4, 5) == tuple(stack.shape)
+    assert [
+        torch.equal(stack[n, :, :h, :w], torch.full((3, h, w), n + 1.0))
+        for n, (h, w) in enumerate([(2, 5), (4, 3), (4, 5)])
+    ] == [True] * 3
+    assert [(stack[n] == 7).sum().item() for n in range(3)] == [30, 24, 0]
+    assert all(np.shares_memory(image.array(), stack.numpy()) for image in images)
+
+
+@pytest.mark.parametrize("odd", [{"channels": 4}, {"dtype": np.uint8}])
+def test_images_that_are_no_stack_are_left_alone(odd: dict[str, Any]) -> None:
+    images = [late(2, 3), late(2, 3, **odd)]
+
+    assert write_stack(images, 0, nowhere) is None
+    assert [image.written for image in images] == [None, None]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_the_last_one_that_is_brought_makes_the_stack(order: tuple[int, ...]) -> None:
+    made = []
+
+    def new(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        made.append(torch.empty(tuple(shape), dtype=dtype))
+        return made[-1]
+
+    plan = StackPlan(3, 3, new)
+    seats = [plan.next(0) for _ in range(3)]
+    samples = [sample(value=number) for number in range(3)]
+    for number in order[:2]:
+        seats[number].bring(samples[number])
+    assert made == []
+    seats[order[2]].bring(samples[order[2]])
+
+    assert stack_of(samples) is made[0]
+    assert [0.0, 1.0, 2.0] == made[0][:, 0, 0, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "stack_size", "sizes"),
+    [(2, 2, [2, 2, 2]), (3, 2, [2, 1, 2, 1]), (4, 2, [2, 2, 2]), (5, 4, [4, 1, 4])],
+)
+def test_places_are_those_of_the_batches(batch_size: int, stack_size: int, sizes: list[int]) -> None:
+    plan = StackPlan(batch_size, stack_size, nowhere)
+    seats = [plan.next(0) for _ in range(sum(sizes))]
+    found = list({id(seat.gathering): seat.gathering.size for seat in seats}.values())
+
+    assert found == sizes
+    assert [seat.place for seat in seats] == [place for size in sizes for place in range(size)]
+
+
+def test_an_epoch_begins_with_a_batch() -> None:
+    plan = StackPlan(4, 4, nowhere)
+    places = [plan.next(epoch).place for epoch in (0, 0, 0, 1, 1, 2)]
+
+    assert places == [0, 1, 2, 0, 1, 0]
+
+
+def brought(count: int) -> list[dict[str, Any]]:
+    plan = StackPlan(count, count, nowhere)
+    samples = [sample(value=number) for number in range(count)]
+    for one in samples:
+        plan.next(0).bring(one)
+    return samples
+
+
+def test_a_stack_is_given_out_once() -> None:
+    samples = brought(2)
+    first, second = stack_of(samples), stack_of(samples)
+
+    assert torch.equal(first, second)
+    assert not np.shares_memory(first.numpy(), second.numpy())
+
+
+@pytest.mark.parametrize("chosen", [(0, 1), (1, 0, 2), (1, 2), (0, 1, 1)])
+def test_other_images_than_those_of_the_stack_are_copied(chosen: tuple[int, ...]) -> None:
+    samples = brought(3)
+    whole = stack_of(samples)
+    other = stack_of([samples[number] for number in chosen])
+
+    assert not np.shares_memory(whole.numpy(), other.numpy())
+    assert [float(number) for number in chosen] == other[:, 0, 0, 0].tolist()
+
+
+def test_images_of_two_stacks_are_copied() -> None:
+    samples = [*brought(2)[1:], *brought(2)[:1]]
+
+    assert [1.0, 0.0] == stack_of(samples)[:, 0, 0, 0].tolist()
+
+
+def test_a_stack_with_a_place_left_empty_is_written_by_collate() -> None:
+    plan = StackPlan(3, 3, nowhere)
+    samples = [sample(value=number) for number in range(3)]
+    for one in samples[1:]:
+        plan.next(0).bring(one)
+
+    assert [late.written for one in samples if (late := one["img"].late)] == [None] * 3
+    assert [0.0, 1.0, 2.0] == stack_of(samples)[:, 0, 0, 0].tolist()
+
+
+def test_an_image_that_somebody_asked_for_is_copied() -> None:
+    plan = StackPlan(2, 2, nowhere)
+    samples = [sample(value=1), sample(value=2)]
+    asked = samples[0]["img"].data
+    for one in samples:
+        plan.next(0).bring(one)
+
+    stacked = stack_of(samples)
+
+    assert [1.0, 2.0] == stacked[:, 0, 0, 0].tolist()
+    assert not np.shares_memory(stacked.numpy(), asked.numpy())
+
+
+@pytest.mark.parametrize("odd", [7, None, [], {"img": 1}, {"img": DataContainer(torch.zeros(3, 2, 3), stack=True)}])
+def test_other_samples_are_left_alone(odd: Any) -> None:
+    seat = StackPlan(1, 1, nowhere).next(0)
+    seat.bring(odd)
+
+    assert seat.gathering.stack is None
+
+
+def test_different_channels_are_told_by_collate_as_ever() -> None:
+    plan = StackPlan(2, 2, nowhere)
+    samples = [sample(), sample(channels=1)]
+    for one in samples:
+        plan.next(0).bring(one)
+
+    with pytest.raises(ValueError, match="cannot stack tensors of shapes"):
+        stack_of(samples)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_nothing_is_kept_when_the_batch_is_gone(count: int) -> None:
+    """Without the collector: memory is used again when its last reference goes."""
+    gc.disable()
+    try:
+        plan = StackPlan(3, 3, nowhere)
+        samples = [sample() for _ in range(count)]
+        for one in samples:
+            plan.next(0).bring(one)
+        stacked = stack_of(samples)
+        images = [weakref.ref(one["img"].late.array()) for one in samples]
+        memory = weakref.ref(stacked)
+        del samples, stacked, one
+        # A stack that was not filled is dropped with what comes next.
+        plan.next(1)
+
+        assert [image() for image in images] == [None] * count
+        assert memory() is None
+    finally:
+        gc.enable()
+
+
+def test_memory_of_a_stack_that_is_gone_is_used_again() -> None:
+    shape = (2, 3, 100, 161)
+    first = new_stack(shape, torch.float32)
+    address = first.data_ptr()
+    kept = new_stack(shape, torch.float32)
+    del first
+
+    assert address in {new_stack(shape, torch.float32).data_ptr() for _ in range(4)}
+    assert kept.data_ptr() != address
+    assert (shape, torch.float32) == (tuple(kept.shape), kept.dtype)
+
+
+def test_threads_share_the_memory() -> None:
+    wrong = []
+    barrier = threading.Barrier(4)
+
+    def work(number: int) -> None:
+        barrier.wait()
+        for turn in range(200):
+            stack = new_stack((2, 1, 200, 200), torch.float32)
+            stack.fill_(number + 10 * turn)
+            if not (stack == number + 10 * turn).all():
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_fork_in_the_midst_of_it_does_not_wait_for_ever() -> None:
+    with stacks._memory._lock:
+        pid = os.fork()
+        if pid == 0:
+            new_stack((2, 1, 200, 200), torch.float32)
+            os._exit(0)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("way", "size"),
+    [
+        (collate, 1),
+        (partial(collate, samples_per_gpu=2), 2),
+        (partial(collate, samples_per_gpu=9), 4),
+        (partial(partial(collate, samples_per_gpu=3), samples_per_gpu=2), 2),
+        (partial(collate, []), 1),
+        (collate_detection, 1),
+        (list, 1),
+    ],
+)
+def test_how_many_are_stacked_is_seen_at_our_collate(way: Any, size: int) -> None:
+    assert stack_size_of(way, 4) == size
