@@ -32,7 +32,13 @@ def size_bytes(value: Any) -> int:
 
 def _visit(value: Any, held: dict[int, int]) -> None:
     """Note the memory of a value, by its address."""
-    if isinstance(value, torch.Tensor):
+    kind = type(value)
+    if kind in _WEIGHTLESS:
+        return
+    if kind is dict:
+        for part in value.values():
+            _visit(part, held)
+    elif isinstance(value, torch.Tensor):
         _visit_tensor(value, held)
     elif isinstance(value, np.ndarray):
         _visit_array(value, held)
@@ -57,6 +63,10 @@ def _visit(value: Any, held: dict[int, int]) -> None:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             _visit(getattr(value, field.name, None), held)
+
+
+# Most of what a sample is made of; asked for first, since this is done for every sample, with the GIL held.
+_WEIGHTLESS = frozenset({type(None), bool, int, float, str})
 
 
 def _visit_container(container: DataContainer, held: dict[int, int]) -> None:

@@ -226,7 +226,8 @@ class RandomFlip:
             raise ConfigError("flip_ratio is mmdet 2.x's, prob is 3.x's: write one dialect")
         name = "flip_ratio" if self.prob is None else "prob"
         given = getattr(self, name)
-        self._ratios = None if given is None else self._as_ratios(name, given)
+        # Where in [0, 1) each direction ends.
+        self._ends = None if given is None else np.cumsum(self._as_ratios(name, given)).tolist()
 
     def _as_ratios(self, name: str, flip_ratio: Any) -> list[float]:
         count = len(self._directions)
@@ -279,10 +280,10 @@ class RandomFlip:
             three.flip(results, direction)
 
     def _draw_direction(self, rng: np.random.Generator) -> str | None:
-        if self._ratios is None:
+        if self._ends is None:
             raise ConfigError("RandomFlip: neither flip_ratio nor 'flip' in the sample")
         at = rng.random()
-        for direction, end in zip(self._directions, np.cumsum(self._ratios), strict=True):
+        for direction, end in zip(self._directions, self._ends, strict=True):
             if at < end:
                 return direction
         return None
