@@ -92,6 +92,8 @@ class Fused:
         self._normalize = normalize
         self._flip = flip if isinstance(flip, RandomFlip) else None
         self._pad = pad if isinstance(pad, Pad) else None
+        # All planes at once: each call gives the GIL away, and has to wait for it afterwards.
+        self._fill = None if self._pad is None else _as_column(self._pad.values["img"], len(normalize.mean))
         self._bundle = bundle
 
     def __call__(self, results: Sample) -> Sample | None:
@@ -170,11 +172,10 @@ class Fused:
 
     def _write(self, before: npt.NDArray[np.uint8], planes: npt.NDArray[np.float32]) -> None:
         """The values, and the padding around them."""
-        channels, height, width = before.shape
-        if self._pad is not None:
-            for plane, fill in zip(planes, _fills(self._pad.values["img"], channels), strict=True):
-                plane[height:] = fill
-                plane[:height, width:] = fill
+        _, height, width = before.shape
+        if self._fill is not None:
+            planes[:, height:] = self._fill
+            planes[:, :height, width:] = self._fill
         self._normalize.look_up(before, planes[:, :height, :width])
 
 
@@ -186,7 +187,8 @@ def _has_known_direction(results: Sample) -> bool:
     return ("flip" in results and not results["flip"]) or results["flip_direction"] in DIRECTIONS
 
 
-def _fills(value: Any, channels: int) -> list[float]:
-    """One number per channel; a single one means the first channel alone, see `pad_image`."""
+def _as_column(value: Any, channels: int) -> npt.NDArray[np.float32]:
+    """One number per channel, (c, 1, 1); a single one means the first channel alone, see `pad_image`."""
     given = list(value) if isinstance(value, list | tuple) else [value]
-    return [*given, *[0] * channels][:channels]
+    fills = [*given, *[0] * channels][:channels]
+    return np.array(fills, dtype=np.float64).astype(np.float32).reshape(channels, 1, 1)

@@ -103,6 +103,9 @@ CONTENDERS = (
     ),
     Contender(name="uint8, 2 workers", function="load_with_workers", arguments={"way": "ours", "is_lean": True}),
     Contender(name="ours, 2 workers", function="load_with_workers", arguments={"way": "ours"}),
+    Contender(
+        name="ours, 2 workers, batches of 8", function="load_with_workers", arguments={"way": "ours", "batch_size": 8}
+    ),
     Contender(name="OpenMMLab, 1 thread", function="map_in_threads", arguments={"way": "openmmlab", "threads": 1}),
     Contender(
         name=PLAIN,
