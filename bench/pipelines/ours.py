@@ -61,7 +61,7 @@ _NAMES = {
     "Normalize": "normalize",
     "Pad": "pad",
     "DefaultFormatBundle": "HWC→CHW",
-    "Collect": "HWC→CHW",
+    "Collect": "collate",
 }
 
 
