@@ -23,7 +23,10 @@ _may_be_late: ContextVar[bool] = ContextVar("asyncio_loader_may_be_late", defaul
 
 
 class LateImage:
-    """An image (c, h, w) that is written when it is told where, or asked for. For one thread at a time.
+    """An image (c, h, w) that is written when it is told where, or asked for.
+
+    Two threads may write it at the same time, each to its own place, as happens where a batch is made up otherwise than
+    was planned. Where it lies afterwards is one of the two.
 
     Attributes:
         shape: (channels, height, width).
@@ -74,11 +77,15 @@ class LateImage:
 
     def write(self, place: npt.NDArray[Any]) -> None:
         """Write or copy it there. From now on it is there, and whatever it held is free."""
-        if self._write is None:
+        # Asked for once: another thread may be writing it to another place.
+        write = self._write
+        if write is None:
             place[...] = self._array
         else:
-            self._write(place)
-        self._array, self._write, self.held_bytes = place, None, 0
+            write(place)
+        # The place first: who finds nothing to write with finds an image.
+        self._array = place
+        self._write, self.held_bytes = None, 0
 
     def array(self) -> npt.NDArray[Any]:
         """The image where it lies, else in memory of its own."""

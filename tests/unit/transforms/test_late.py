@@ -111,3 +111,28 @@ def test_an_image_of_its_own_memory_keeps_that() -> None:
 
     assert late.array() is array
     assert (late.shape, late.dtype, late.held_bytes) == ((2, 3, 4), np.float32, 0)
+
+
+def test_two_threads_may_write_it_at_once() -> None:
+    both = threading.Barrier(2, timeout=30)
+    may_end = threading.Event()
+
+    def write(place: np.ndarray) -> None:
+        both.wait()
+        place[...] = 5
+        if place is places[0]:
+            assert may_end.wait(30)
+
+    late = LateImage((1, 2, 2), np.uint8, write, held_bytes=0)
+    places = [np.zeros((1, 2, 2), np.uint8) for _ in range(3)]
+    first, second = (threading.Thread(target=late.write, args=(place,)) for place in places[:2])
+    first.start()
+    second.start()
+    second.join()
+    # One is through, the other in the midst of it.
+    late.write(places[2])
+    may_end.set()
+    first.join()
+
+    assert [5, 5, 5] == [place[0, 0, 0] for place in places]
+    assert late.written is places[0]
