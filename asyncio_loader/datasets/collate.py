@@ -18,6 +18,7 @@ from asyncio_loader.datasets.unpacking import unpack
 from asyncio_loader.errors import ConfigError
 from asyncio_loader.records import Sample
 from asyncio_loader.transforms.formatting import DataContainer, to_tensor
+from asyncio_loader.transforms.late import LateImage
 
 __all__ = ["collate", "collate_detection", "stack_size_of"]
 
@@ -68,7 +69,8 @@ def stack_size_of(way: Callable[..., Any], batch_size: int) -> int:
             return 1
         arguments = way.keywords | arguments
         way = way.func
-    return min(batch_size, arguments.get("samples_per_gpu", 1)) if way is collate else 1
+    size = arguments.get("samples_per_gpu", 1)
+    return min(batch_size, size) if way is collate and isinstance(size, int) else 1
 
 
 def _collate_containers(batch: Sequence[DataContainer], first: DataContainer, samples_per_gpu: int) -> DataContainer:
@@ -84,14 +86,32 @@ def _stack(containers: Sequence[DataContainer], first: DataContainer) -> torch.T
     if len(containers) == 1:
         # As it is: a copy would take as long as a third of the pipeline.
         return containers[0].data.contiguous().unsqueeze(0)  # type: ignore[no-any-return]
-    images = [late for container in containers if (late := container.late) is not None]
-    if len(images) == len(containers):
+    images = _late_images(containers)
+    if images is not None:
         stacked = written_stack(images)
         if stacked is None:
             stacked = write_stack(images, first.padding_value, _new_stack)
         if stacked is not None:
             return stacked
     return _copy([container.data for container in containers], first)
+
+
+def _late_images(containers: Sequence[DataContainer]) -> list[LateImage] | None:
+    """All of them as late images, where some are; else None."""
+    images = [container.late for container in containers]
+    if not any(images):
+        return None
+    for at, container in enumerate(containers):
+        if images[at] is None:
+            tensor = container.data
+            # What a stack needs: more than that is `_copy`'s.
+            if container.pad_dims != 2 or not isinstance(tensor, torch.Tensor) or tensor.dim() != 3:
+                return None
+            (array,) = _as_arrays([tensor])
+            if isinstance(array, torch.Tensor):
+                return None
+            images[at] = LateImage.of(array)
+    return [image for image in images if image is not None]
 
 
 def _copy(tensors: Sequence[torch.Tensor], first: DataContainer) -> torch.Tensor:

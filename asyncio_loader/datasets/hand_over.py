@@ -86,7 +86,7 @@ def recycle_tensors() -> None:
 class _Planes:
     """Where the last stage of an image is written to: shared memory, as long as images are sent as they are.
 
-    Those that are stacked are copied in any case, and would take the room of the stacks.
+    Of those that are stacked, what is here would be copied in any case, and take the room of the stacks.
     """
 
     def __init__(self) -> None:

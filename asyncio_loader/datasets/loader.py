@@ -74,7 +74,7 @@ class Loader:
             batch_size: samples per batch; the last one of an epoch may be smaller unless the dataset drops it.
             collate: makes a batch of a list of samples, in the thread that iterates. None: the dataset's own way,
                 `collate_detection` for a `CocoDataset`, the list as it is for others. Where it is our `collate` with
-                `samples_per_gpu` of 2 or more, the threads write images to their batch themselves, each once.
+                `samples_per_gpu` of 2 or more, the threads write the image at `img` to its batch themselves.
             threads: threads that run the transform. None: one per core that this process may use.
             pin_memory: hand out the tensors of a batch in page-locked memory, from which a GPU copies faster: `collate`
                 stacks into it, everything else is copied. At most `PINNED_BYTES` at once, and the rest as it is.
@@ -125,14 +125,10 @@ class Loader:
             self._stream = self._reader = self._batches = self._transfer = None
         is_first = self._reader is None
         if self._reader is None:
-            session = self.dataset.open_session(self.trace)
             self._transfer = open_transfer(self._device, pin_memory=self._pin_memory)
-            self._reader = EpochReader(
-                session,
-                self.dataset.counters,
-                threads=self._threads,
-                stacks=_stacks(stack_size_of(self._collate, self.batch_size), self.batch_size, self._transfer),
-            )
+            stacks = _stacks(stack_size_of(self._collate, self.batch_size), self.batch_size, self._transfer)
+            session = self.dataset.open_session(self.trace)
+            self._reader = EpochReader(session, self.dataset.counters, threads=self._threads, stacks=stacks)
             self._pid = os.getpid()
         begin, serial = self.dataset.next_position()
         goes_on = self.dataset.sets_epochs or not is_first

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ from asyncio_loader.datasets.tensors import map_tensors
 __all__ = ["PINNED_BYTES", "PinnedMemory", "new_pinned_stack"]
 
 PINNED_BYTES = 512 * 1024 * 1024
-"""What a `Loader` holds of it at once: the batches on their way and those that the consumer keeps. Four float32 batches
-of ten images of 1333x800. It is taken from everything else on the machine, and cannot be swapped out."""
+"""What a `Loader` holds of it at once: the batches that wait, are on their way or in the consumer's hands. Four float32
+batches of ten images of 1333x800. It is taken from everything else on the machine, and cannot be swapped out."""
 
 # Of small ones there may be millions before the limit is reached.
 _MANY = 256
@@ -26,8 +27,10 @@ _MANY = 256
 Allocate = Callable[[Sequence[int], Sequence[int], torch.dtype], torch.Tensor]
 
 
-def _allocate(shape: Sequence[int], strides: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-    return torch.empty_strided(tuple(shape), tuple(strides), dtype=dtype, pin_memory=True)
+def _allocate(device: int | None, shape: Sequence[int], strides: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    # In a thread the current device is the first one, which is another rank's where there are several.
+    with contextlib.nullcontext() if device is None else torch.cuda.device(device):
+        return torch.empty_strided(tuple(shape), tuple(strides), dtype=dtype, pin_memory=True)
 
 
 class PinnedMemory:
@@ -42,12 +45,14 @@ class PinnedMemory:
 
     Args:
         limit_bytes: beyond it there is none, and whoever asks takes pageable memory: slower, and as right.
-        allocate: of a shape, strides in elements and a dtype; None: torch's page-locked memory.
+        allocate: of a shape, strides in elements and a dtype; None: torch's page-locked memory, by way of the device
+            that is the current one now.
     """
 
     def __init__(self, limit_bytes: int = PINNED_BYTES, allocate: Allocate | None = None) -> None:
         self._limit_bytes = limit_bytes
-        self._allocate = allocate or _allocate
+        device = torch.cuda.current_device() if torch.cuda.is_available() else None
+        self._allocate = allocate or partial(_allocate, device)
         self._live: list[tuple[StorageWeakRef, int]] = []
         self._live_bytes = 0
         self._looks_at = _MANY

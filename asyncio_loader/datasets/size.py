@@ -71,12 +71,7 @@ _WEIGHTLESS = frozenset({type(None), bool, int, float, str})
 
 def _visit_container(container: DataContainer, held: dict[int, int]) -> None:
     late = container.late
-    if late is None:
-        _visit(container.data, held)
-    elif late.written is None:
-        held[id(late)] = late.held_bytes
-    else:
-        _visit_array(late.written, held)
+    _visit(container.data if late is None else late.held, held)
 
 
 def _visit_tensor(tensor: torch.Tensor, held: dict[int, int]) -> None:

@@ -180,26 +180,30 @@ def _start_pool(
 ) -> OrderedThreadMap[_Seated, Made | Failed]:
     def take() -> _Seated | None:
         delivery = feed.take()
+        if stacks is None:
+            return None if delivery is None else (delivery, None)
         if delivery is None:
+            stacks.end()
             return None
-        return delivery, None if stacks is None else stacks.next(delivery.outcome.epoch)
+        return delivery, stacks.next(delivery.outcome.epoch)
+
+    def make(delivery: Delivery) -> Made | Failed:
+        try:
+            if trace is None:
+                return recipe.make(delivery.outcome, errands)
+            return trace.make(recipe, delivery, errands)
+        finally:
+            feed.give_back(delivery.credit)
 
     def apply(seated: _Seated) -> tuple[Made | Failed, int]:
         delivery, seat = seated
-        try:
-            with leaving_images(seat is not None):
-                made = (
-                    recipe.make(delivery.outcome, errands) if trace is None else trace.make(recipe, delivery, errands)
-                )
-            if not isinstance(made, Made):
-                return made, 0
-            if seat is not None:
-                seat.bring(made.value)
-            # Types that `size_bytes` does not know weigh what was fetched.
-            least = len(delivery.outcome.data) if isinstance(delivery.outcome, Fetched) else 0
-            return made, max(least, size_bytes(made.value))
-        finally:
-            feed.give_back(delivery.credit)
+        with leaving_images(seat is not None):
+            made = make(delivery)
+        value = made.value if isinstance(made, Made) else None
+        stack_bytes = 0 if seat is None else seat.bring(value)
+        # Types that `size_bytes` does not know weigh what was fetched.
+        least = len(delivery.outcome.data) if isinstance(delivery.outcome, Fetched) else 0
+        return made, max(least, stack_bytes + size_bytes(value)) if isinstance(made, Made) else 0
 
     return OrderedThreadMap(
         take,

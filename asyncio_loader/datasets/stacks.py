@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -43,8 +43,13 @@ class _Memory:
         self._blocks = BlockPool(4 * BATCHES_BYTES, idle_bytes=BATCHES_BYTES)
 
     def find(self, size_bytes: int) -> memoryview | None:
-        with self._lock:
+        # Never waited for: a collection in here may end a Loader, which waits for its threads, and they for this.
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
             return self._blocks.find(size_bytes)
+        finally:
+            self._lock.release()
 
 
 _memory = _Memory()
@@ -63,10 +68,13 @@ if hasattr(os, "register_at_fork"):
 def new_stack(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
     """A contiguous tensor with anything in it, where an earlier stack was of which nothing is left. Thread-safe."""
     size_bytes = math.prod(shape) * dtype.itemsize
-    block = _memory.find(size_bytes) if size_bytes >= _SMALL_BYTES else None
-    return (
-        torch.empty(tuple(shape), dtype=dtype) if block is None else torch.frombuffer(block, dtype=dtype).reshape(shape)
-    )
+    if size_bytes < _SMALL_BYTES:
+        return torch.empty(tuple(shape), dtype=dtype)
+    memory: Any = _memory.find(size_bytes)
+    if memory is None:
+        # numpy asks for huge pages, torch does not: a quarter of the time for a large one.
+        memory = np.empty(size_bytes, np.uint8)
+    return torch.frombuffer(memory, dtype=dtype).reshape(tuple(shape))
 
 
 def write_stack(images: Sequence[LateImage], padding_value: float, new: NewStack) -> torch.Tensor | None:
@@ -84,8 +92,10 @@ def write_stack(images: Sequence[LateImage], padding_value: float, new: NewStack
     stack = new_stack(shape, dtype) if made is None else made
     for place, image in zip(stack.numpy(), images, strict=True):
         _, image_height, image_width = image.shape
-        place[:, image_height:] = padding_value
-        place[:, :image_height, image_width:] = padding_value
+        if image_height < height:
+            place[:, image_height:] = padding_value
+        if image_width < width:
+            place[:, :image_height, image_width:] = padding_value
         image.write(place[:, :image_height, :image_width])
     return stack
 
@@ -94,6 +104,7 @@ class _Gathering:
     """A stack that threads bring their images to. Nothing waits for it.
 
     Attributes:
+        size: images.
         stack: when it is written, until it is given out; else None.
     """
 
@@ -104,23 +115,47 @@ class _Gathering:
         self.stack: torch.Tensor | None = None
         self._new = new
         self._lock = threading.Lock()
-        self._brought: dict[int, DataContainer] = {}
+        self._brought: dict[int, DataContainer | None] = {}
 
-    def bring(self, place: int, container: DataContainer) -> None:
-        """The image of a place; with the last one the stack is written, in the thread that brings that."""
+    def bring(self, place: int, container: DataContainer | None) -> int:
+        """What there is for a place. Whoever brings the last one writes the stack; its bytes, else 0.
+
+        Where there is nothing for some place, each of the others is written to memory of its own.
+        """
         with self._lock:
             self._brought[place] = container
             if len(self._brought) < self.size:
-                return
+                return 0
             brought, self._brought = self._brought, {}
-        images = [late for number in range(self.size) if (late := brought[number].late) is not None]
-        if len(images) < self.size:
-            return
-        self.stack = write_stack(images, brought[0].padding_value, self._new)
-        if self.stack is not None:
-            for number, image in enumerate(images):
-                # Only now: before, each would keep the others.
-                image.owner, image.place = self, number
+        there = [container for number in range(self.size) if (container := brought[number]) is not None]
+        images = [late for container in there if (late := container.late) is not None]
+        if len(images) == self.size:
+            self.stack = write_stack(images, there[0].padding_value, self._new)
+        if self.stack is None:
+            _write_alone(there)
+            return 0
+        for number, image in enumerate(images):
+            # Only now: before, each would keep the others.
+            image.owner, image.place = self, number
+        return self.stack.nbytes
+
+
+def _write_alone(containers: Iterable[DataContainer]) -> None:
+    for container in containers:
+        _ = container.data
+
+
+def _late_ones(value: Any) -> Iterator[DataContainer]:
+    """The containers of late images in a sample."""
+    if isinstance(value, DataContainer):
+        if value.late is not None:
+            yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _late_ones(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _late_ones(part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +165,25 @@ class Seat:
     gathering: _Gathering
     place: int
 
-    def bring(self, sample: Any) -> None:
-        """What a transform made for this place. A sample whose one late image is not `img` is left as it is."""
+    def bring(self, sample: Any) -> int:
+        """What a transform made for this place, or None for nothing: its late image, if that stands at `img`.
+
+        Late images elsewhere in mappings, lists and tuples are written to memory of their own: they are no part of a
+        stack that is known of here, and the consumer's thread is not to write them. The bytes of the stack that was
+        written with this one as the last, else 0.
+        """
         container = sample.get("img") if isinstance(sample, Mapping) else None
-        if isinstance(container, DataContainer) and container.late is not None:
-            self.gathering.bring(self.place, container)
+        if not isinstance(container, DataContainer) or container.late is None:
+            container = None
+        _write_alone(late for late in _late_ones(sample) if late is not container)
+        return self.gathering.bring(self.place, container)
 
 
 class StackPlan:
     """Which samples will be stacked together: so many, one after the other, in the order of the epoch.
 
-    Where that comes otherwise, because samples failed or an epoch ends in mid-batch, images that were written already
-    are copied once more, and those that were not are written by `collate`; to the same values.
+    Where that comes otherwise, `collate` stacks, to the same values: a batch in which a sample is replaced, the last
+    one of an epoch if it is short, and all that follow a sample that was left out by ``on_error="skip"``.
 
     Args:
         batch_size: samples of a batch.
@@ -169,6 +211,10 @@ class StackPlan:
         self._taken += 1
         self._gathering = gathering if place + 1 < gathering.size else None
         return Seat(gathering, place)
+
+    def end(self) -> None:
+        """There is no further sample: a stack that is not full is forgotten."""
+        self._gathering = None
 
 
 def written_stack(images: Sequence[LateImage]) -> torch.Tensor | None:

@@ -46,9 +46,9 @@ class Compose:
     The sample's generator ``rng`` is put before every transform, also one that a transform dropped with the rest of
     the old dict, and is gone from what is returned, as are bytes that no transform decoded (`img_bytes`).
 
-    `RandomFlip`, `Normalize` and `Pad` next to each other, or two of them with `Normalize`, run as one stage that
-    writes the image once (`asyncio_loader.transforms.fused`) and gives the same values to the last bit. `stages` and
-    the repr show it.
+    `RandomFlip`, `Normalize`, `Pad` and `DefaultFormatBundle` next to each other, or some of them with `Normalize`, run
+    as one stage that writes the image once (`asyncio_loader.transforms.fused`) and gives the same values to the last
+    bit. `stages` and the repr show it.
 
     Args:
         transforms: entries of a config, or callables.

@@ -83,14 +83,20 @@ class DataContainer:
 
     @property
     def data(self) -> Any:
-        if isinstance(self._data, LateImage):
-            self._data = torch.from_numpy(self._data.array())
-        return self._data
+        data = self._data
+        if isinstance(data, LateImage):
+            tensor = torch.from_numpy(data.array())
+            # Another thread may have asked, too: the first one's is everybody's.
+            if self._data is data:
+                self._data = tensor
+            data = self._data
+        return data
 
     @property
     def late(self) -> LateImage | None:
         """The value, if it is a late image that nobody has asked for yet; else None."""
-        return self._data if isinstance(self._data, LateImage) else None
+        data = self._data
+        return data if isinstance(data, LateImage) else None
 
     @property
     def stack(self) -> bool:
@@ -138,9 +144,10 @@ class DataContainer:
     def __repr__(self) -> str:
         return f"DataContainer({self.data!r})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> object:
         # What is still to be written does not leave the process so.
-        return type(self), (self.data, self._stack, self._padding_value, self._cpu_only, self._pad_dims)
+        self._data = self.data
+        return super().__getstate__()
 
 
 def _pin(data: Any) -> Any:

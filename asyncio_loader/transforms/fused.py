@@ -14,7 +14,6 @@ which run on a sample that names no image.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -144,7 +143,7 @@ class Fused:
                 results["img_fields"] = fields
         before = self._normalize.take_apart(image)
         if self._bundle is not None and may_be_late():
-            results["img"] = LateImage(shape, np.float32, partial(self._write, before), held_bytes=before.nbytes)
+            results["img"] = LateImage(shape, np.float32, before, self._write)
         else:
             planes = new_planes(shape, np.float32)
             self._write(before, planes)

@@ -394,6 +394,32 @@ def test_a_dataset_of_ours_hands_its_batches_over_so(batch_size: int) -> None:
     assert 0 < len(used) < 10
 
 
+def _normalized(fetched: Fetched) -> dict[str, Any]:
+    pipeline = Compose([{"type": "Normalize", "mean": [0] * 3, "std": [1] * 3}, {"type": "DefaultFormatBundle"}])
+    image = pipeline({"img": np.full((SIDE, SIDE, 3), fetched.index, np.uint8)})
+    assert image is not None
+    return {"img": image["img"]}
+
+
+def _collate_late(samples: list[Any]) -> Any:
+    return {"late": [one["img"].late is not None for one in samples], **_collate(samples)}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_worker_writes_images_to_their_stack(batch_size: int) -> None:
+    uris = [f"memory://{number}" for number in range(9)]
+    dataset = AsyncIterableDataset(
+        uris, transform=_normalized, storage=MemoryStore(dict.fromkeys(uris, b"x")), batch_size=batch_size
+    )
+    assert next(iter(dataset))["img"].late is None
+    numbers = []
+    for batch in DataLoader(dataset, batch_size, num_workers=1, collate_fn=_collate_late):
+        assert batch["late"] == [True] * batch_size
+        numbers += batch["img"].data[0][:, 0, -1, -1].tolist()
+
+    assert numbers == list(range(9))
+
+
 def test_only_a_worker_recycles() -> None:
     hand_over.recycle_tensors()
 

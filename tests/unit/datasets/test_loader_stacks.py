@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from functools import partial
 from typing import Any
 
@@ -21,6 +23,7 @@ from asyncio_loader.records import Fetched
 from asyncio_loader.stores.memory import MemoryStore
 from asyncio_loader.transforms import Compose
 from asyncio_loader.transforms.formatting import DataContainer
+from asyncio_loader.transforms.photometric import Normalize
 
 COUNT = 23
 URIS = [f"memory://{n}" for n in range(COUNT)]
@@ -153,17 +156,71 @@ def test_whole_batches_are_written_by_the_threads(pipeline: str, monkeypatch: py
     assert sum(name.startswith("asyncio-loader-transform") for name in watched.threads) == 5
 
 
-def test_after_a_sample_that_was_left_out_batches_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failing", [[], [5]])
+def test_after_a_sample_that_was_left_out_collate_stacks(failing: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """The threads count samples as they come, the consumer those that are left."""
     watched = Watched(monkeypatch)
-    loader = Loader(
-        dataset(Transform(failing=[5]), on_error="skip"), 4, collate=partial(collate, samples_per_gpu=4), threads=2
-    )
-    with loader:
+    data = dataset(Transform(failing=failing), on_error="skip", drop_last=True)
+    with Loader(data, 4, collate=partial(collate, samples_per_gpu=4), threads=2) as loader:
         numbers = [batch["number"].tolist() for batch in loader]
 
-    assert numbers[1] == [4, 6, 7, 8]
-    assert threading.current_thread().name in watched.threads
+    assert numbers[1] == ([4, 6, 7, 8] if failing else [4, 5, 6, 7])
+    assert watched.threads.count(threading.current_thread().name) == (len(numbers) - 1 if failing else 0)
+
+
+def test_where_a_sample_is_replaced_the_others_are_written_by_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    writers: list[str] = []
+    real = Normalize.look_up
+
+    def look_up(self: Normalize, *args: Any) -> None:
+        writers.append(threading.current_thread().name)
+        real(self, *args)
+
+    monkeypatch.setattr(Normalize, "look_up", look_up)
+    data = dataset(Transform(failing=[5]), on_error="replace", drop_last=True)
+    with Loader(data, 4, collate=partial(collate, samples_per_gpu=4), threads=2) as loader:
+        count = len(list(loader))
+
+    assert count == 5
+    # The substitute is made by the consumer, as ever.
+    assert writers.count(threading.current_thread().name) == 1
+    assert len(writers) == 20
+
+
+def test_nothing_of_a_short_batch_is_kept_after_the_epoch() -> None:
+    with Loader(dataset(Transform()), 4, collate=partial(collate, samples_per_gpu=4), threads=2) as loader:
+        for batch in loader:
+            last = weakref.ref(batch["img"].data[0])
+        del batch
+        gc.collect()
+        assert last() is None
+
+
+class Keeping(Transform):
+    """Makes each sample once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[int, dict[str, Any]] = {}
+
+    def __call__(self, fetched: Fetched) -> dict[str, Any]:
+        if fetched.index not in self.kept:
+            self.kept[fetched.index] = super().__call__(fetched)
+        return self.kept[fetched.index]
+
+
+def test_a_transform_may_keep_what_it_made() -> None:
+    data = AsyncIterableDataset(URIS, transform=Keeping(), storage=MemoryStore(dict.fromkeys(URIS, b"x")), epochs=2)
+    wanted, got = [], []
+    with Loader(data, 4, collate=partial(collate, samples_per_gpu=4), threads=2) as loader:
+        for epoch, values in enumerate((wanted, got)):
+            loader.set_epoch(epoch)
+            for batch in loader:
+                (images,) = batch["img"].data
+                values.append(images.sum().item())
+                images.zero_()
+
+    assert wanted == got
 
 
 def test_page_locked_memory_is_what_the_threads_write_to(monkeypatch: pytest.MonkeyPatch) -> None:

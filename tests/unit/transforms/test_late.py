@@ -47,16 +47,28 @@ def test_an_image_is_late_only_where_that_is_allowed() -> None:
     assert pipeline(sample())["img"].late is None
 
 
-def test_it_keeps_its_uint8_values_until_it_is_written() -> None:
+def test_it_weighs_what_it_is_written_from() -> None:
     container = late_container(NORMALIZE, PAD)
     late = container.late
     assert late is not None
 
-    assert ((3, 64, 64), np.float32, None) == (late.shape, late.dtype, late.written)
+    assert ((3, 64, 64), np.float32) == (late.shape, late.dtype)
     assert size_bytes({"img": container}) == 3 * 40 * 50
-    late.write(np.empty((3, 64, 64), np.float32))
-    assert size_bytes({"img": container}) == 4 * 3 * 64 * 64
-    assert late.held_bytes == 0
+    assert size_bytes({"img": container, "data": container.data}) == 4 * 3 * 64 * 64
+
+
+def test_where_it_was_written_to_is_not_its_own() -> None:
+    container = late_container(NORMALIZE, PAD)
+    late = container.late
+    assert late is not None
+    first, second = (np.empty((3, 64, 64), np.float32) for _ in range(2))
+    late.write(first)
+    wanted = first.copy()
+    first[...] = 0
+    late.write(second)
+
+    np.testing.assert_array_equal(wanted, second)
+    np.testing.assert_array_equal(wanted, container.data.numpy())
 
 
 def test_whoever_asks_for_the_data_gets_a_tensor() -> None:
@@ -86,16 +98,31 @@ def test_it_leaves_the_process_written(copied: Any) -> None:
     assert (there.stack, there.padding_value, there.cpu_only, there.pad_dims) == (True, 0, False, 2)
 
 
-def test_one_that_is_written_already_is_copied() -> None:
+class Mine(DataContainer):
+    """A user's own, with more to it."""
+
+    def __init__(self, data: Any, name: str) -> None:
+        super().__init__(data, stack=True)
+        self.name = name
+
+
+@pytest.mark.parametrize("copied", [lambda c: pickle.loads(pickle.dumps(c)), copy.copy, copy.deepcopy])
+def test_a_container_of_ones_own_is_copied_whole(copied: Any) -> None:
+    there = copied(Mine(LateImage.of(np.ones((1, 2, 2), np.uint8)), "a"))
+
+    assert (type(there), there.name, there.stack, there.data.sum().item()) == (Mine, "a", True, 4)
+
+
+def test_one_that_is_as_it_shall_be_is_copied() -> None:
     container = late_container()
     late = container.late
     assert late is not None
-    assert late.written is not None
     place = np.zeros((3, 44, 50), np.float32)
     late.write(place[:, 2:42])
 
     np.testing.assert_array_equal(IMAGE.transpose(2, 0, 1), place[:, 2:42])
-    assert np.shares_memory(place, container.data.numpy())
+    assert late.array() is late.held
+    assert not np.shares_memory(place, container.data.numpy())
 
 
 def test_its_shape_says_how_it_lies() -> None:
@@ -105,34 +132,21 @@ def test_its_shape_says_how_it_lies() -> None:
     assert (outcome["pad_shape"], outcome["img"].late.shape) == ((40, 50, 3), (3, 40, 50))
 
 
-def test_an_image_of_its_own_memory_keeps_that() -> None:
-    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    late = LateImage.of(array)
-
-    assert late.array() is array
-    assert (late.shape, late.dtype, late.held_bytes) == ((2, 3, 4), np.float32, 0)
-
-
-def test_two_threads_may_write_it_at_once() -> None:
+def test_who_asks_at_once_gets_the_same_tensor() -> None:
+    """Two threads make it, and the first one's is everybody's."""
     both = threading.Barrier(2, timeout=30)
-    may_end = threading.Event()
 
-    def write(place: np.ndarray) -> None:
+    def write(held: np.ndarray, place: np.ndarray) -> None:
         both.wait()
         place[...] = 5
-        if place is places[0]:
-            assert may_end.wait(30)
 
-    late = LateImage((1, 2, 2), np.uint8, write, held_bytes=0)
-    places = [np.zeros((1, 2, 2), np.uint8) for _ in range(3)]
-    first, second = (threading.Thread(target=late.write, args=(place,)) for place in places[:2])
-    first.start()
-    second.start()
-    second.join()
-    # One is through, the other in the midst of it.
-    late.write(places[2])
-    may_end.set()
-    first.join()
+    container = DataContainer(LateImage((1, 2, 2), np.uint8, np.empty(0), write))
+    got: list[torch.Tensor] = []
+    threads = [threading.Thread(target=lambda: got.append(container.data)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
-    assert [5, 5, 5] == [place[0, 0, 0] for place in places]
-    assert late.written is places[0]
+    assert [each.sum().item() for each in got] == [20, 20]
+    assert container.data.data_ptr() in {each.data_ptr() for each in got}
