@@ -7,7 +7,6 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from functools import partial
 from typing import Any
 
 import torch
@@ -27,10 +26,18 @@ _MANY = 256
 Allocate = Callable[[Sequence[int], Sequence[int], torch.dtype], torch.Tensor]
 
 
-def _allocate(device: int | None, shape: Sequence[int], strides: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-    # In a thread the current device is the first one, which is another rank's where there are several.
-    with contextlib.nullcontext() if device is None else torch.cuda.device(device):
-        return torch.empty_strided(tuple(shape), tuple(strides), dtype=dtype, pin_memory=True)
+def _by_current_device() -> Allocate:
+    """torch's page-locked memory, by way of the calling thread's device.
+
+    The current device of a new thread is the first one, which is another rank's where there are several.
+    """
+    device = torch.cuda.current_device() if torch.cuda.is_available() else None
+
+    def allocate(shape: Sequence[int], strides: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        with torch.cuda.device(device):
+            return torch.empty_strided(tuple(shape), tuple(strides), dtype=dtype, pin_memory=True)
+
+    return allocate
 
 
 class PinnedMemory:
@@ -51,8 +58,7 @@ class PinnedMemory:
 
     def __init__(self, limit_bytes: int = PINNED_BYTES, allocate: Allocate | None = None) -> None:
         self._limit_bytes = limit_bytes
-        device = torch.cuda.current_device() if torch.cuda.is_available() else None
-        self._allocate = allocate or partial(_allocate, device)
+        self._allocate = allocate or _by_current_device()
         self._live: list[tuple[StorageWeakRef, int]] = []
         self._live_bytes = 0
         self._looks_at = _MANY

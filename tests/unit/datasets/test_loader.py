@@ -457,7 +457,7 @@ def test_pinning_reaches_all_tensors_of_a_batch(monkeypatch: pytest.MonkeyPatch)
         allocated.append(torch.empty_strided(shape, strides, dtype=dtype))
         return allocated[-1]
 
-    monkeypatch.setattr(pinned, "_allocate", allocate)
+    monkeypatch.setattr(pinned, "_by_current_device", lambda: allocate)
     with Loader(dataset(), 10, collate=_as_containers, pin_memory=True) as loader:
         batches = list(loader)
 

@@ -242,7 +242,7 @@ def test_page_locked_memory_is_what_the_threads_write_to(monkeypatch: pytest.Mon
 
 
 def test_where_that_is_used_up_they_write_to_other_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = PinnedMemory(0)
+    memory = PinnedMemory(0, lambda *_: pytest.fail("there is no room"))
     monkeypatch.setattr(memory, "pin", lambda batch: batch)
     monkeypatch.setattr("asyncio_loader.datasets.loader.open_transfer", lambda *_, **__: PinningTransfer(memory))
     stacked, plain = loaders(4, 4, 2)
