@@ -100,19 +100,30 @@ def write_stack(images: Sequence[LateImage], padding_value: float, new: NewStack
     return stack
 
 
+class _Fit:
+    """Whether the stacks of an epoch are those that are wanted, as far as is known."""
+
+    __slots__ = ("is_lost",)
+
+    def __init__(self) -> None:
+        self.is_lost = False
+
+
 class _Gathering:
     """A stack that threads bring their images to. Nothing waits for it.
 
     Attributes:
         size: images.
         stack: when it is written, until it is given out; else None.
+        fit: of its epoch.
     """
 
-    __slots__ = ("_brought", "_lock", "_new", "size", "stack")
+    __slots__ = ("_brought", "_lock", "_new", "fit", "size", "stack")
 
-    def __init__(self, size: int, new: NewStack) -> None:
+    def __init__(self, size: int, new: NewStack, fit: _Fit) -> None:
         self.size = size
         self.stack: torch.Tensor | None = None
+        self.fit = fit
         self._new = new
         self._lock = threading.Lock()
         self._brought: dict[int, DataContainer | None] = {}
@@ -183,7 +194,8 @@ class StackPlan:
     """Which samples will be stacked together: so many, one after the other, in the order of the epoch.
 
     Where that comes otherwise, `collate` stacks, to the same values: a batch in which a sample is replaced, the last
-    one of an epoch if it is short, and all that follow a sample that was left out by ``on_error="skip"``.
+    one of an epoch if it is short, and all that follow a sample that was left out by ``on_error="skip"``. When that is
+    noticed there are no more seats until the next epoch.
 
     Args:
         batch_size: samples of a batch.
@@ -197,17 +209,24 @@ class StackPlan:
         self._new = new
         self._epoch: int | None = None
         self._taken = 0
+        self._fit = _Fit()
         self._gathering: _Gathering | None = None
 
-    def next(self, epoch: int) -> Seat:
-        """The seat of the next sample. To be called in the order of the samples, by one thread at a time."""
+    def next(self, epoch: int) -> Seat | None:
+        """The seat of the next sample, or None: it is not stacked by threads.
+
+        To be called in the order of the samples, by one thread at a time.
+        """
         if epoch != self._epoch:
-            self._epoch, self._taken = epoch, 0
+            self._epoch, self._taken, self._fit = epoch, 0, _Fit()
+        if self._fit.is_lost:
+            self._gathering = None
+            return None
         in_batch = self._taken % self._batch_size
         place = in_batch % self._stack_size
         gathering = self._gathering
         if place == 0 or gathering is None:
-            gathering = _Gathering(min(self._stack_size, self._batch_size - in_batch), self._new)
+            gathering = _Gathering(min(self._stack_size, self._batch_size - in_batch), self._new, self._fit)
         self._taken += 1
         self._gathering = gathering if place + 1 < gathering.size else None
         return Seat(gathering, place)
@@ -221,9 +240,12 @@ def written_stack(images: Sequence[LateImage]) -> torch.Tensor | None:
     """The stack that threads have written of exactly these images, in this order; None: there is none, or it was given
     out before."""
     gathering = images[0].owner
-    if not isinstance(gathering, _Gathering) or gathering.size != len(images):
+    if not isinstance(gathering, _Gathering):
         return None
-    if any(image.owner is not gathering or image.place != place for place, image in enumerate(images)):
+    if gathering.size != len(images) or any(
+        image.owner is not gathering or image.place != place for place, image in enumerate(images)
+    ):
+        gathering.fit.is_lost = True
         return None
     # Once: whoever uses the batch may write to it, and nothing of it is kept here.
     stack, gathering.stack = gathering.stack, None

@@ -14,7 +14,7 @@ import torch
 
 from asyncio_loader.datasets import stacks
 from asyncio_loader.datasets.collate import collate, collate_detection, stack_size_of
-from asyncio_loader.datasets.stacks import StackPlan, new_stack, write_stack
+from asyncio_loader.datasets.stacks import Seat, StackPlan, new_stack, write_stack
 from asyncio_loader.transforms.formatting import DataContainer
 from asyncio_loader.transforms.late import LateImage
 
@@ -28,6 +28,18 @@ def late(height: int, width: int, value: float = 1, *, channels: int = 3, dtype:
 
 def sample(height: int = 2, width: int = 3, value: float = 1, **options: Any) -> dict[str, Any]:
     return {"img": DataContainer(late(height, width, value, **options), stack=True, padding_value=7)}
+
+
+def bring(plan: StackPlan, *samples: Any) -> list[int]:
+    """Into the next seats of the first epoch."""
+    seats = [plan.next(0) for _ in samples]
+    return [seat.bring(one) for seat, one in zip(seats, samples, strict=True) if seat is not None]
+
+
+def seat_of(plan: StackPlan, epoch: int = 0) -> Seat:
+    seat = plan.next(epoch)
+    assert seat is not None
+    return seat
 
 
 def nowhere(shape: Sequence[int], dtype: torch.dtype) -> None:
@@ -78,7 +90,7 @@ def test_the_last_one_that_is_brought_makes_the_stack(order: tuple[int, ...]) ->
         return made[-1]
 
     plan = StackPlan(3, 3, new)
-    seats = [plan.next(0) for _ in range(3)]
+    seats = [seat_of(plan) for _ in range(3)]
     samples = [sample(value=number) for number in range(3)]
     brought = [seats[number].bring(samples[number]) for number in order[:2]]
     assert (made, brought) == ([], [0, 0])
@@ -91,8 +103,7 @@ def test_the_last_one_that_is_brought_makes_the_stack(order: tuple[int, ...]) ->
 def test_it_is_padded_as_the_first_container_says() -> None:
     samples = [sample(2, 3), sample(4, 3)]
     plan = StackPlan(2, 2, nowhere)
-    for one in samples:
-        plan.next(0).bring(one)
+    bring(plan, *samples)
 
     assert [7.0, 7.0] == stack_of(samples)[0, 0, 2:, 0].tolist()
 
@@ -103,7 +114,7 @@ def test_it_is_padded_as_the_first_container_says() -> None:
 )
 def test_places_are_those_of_the_batches(batch_size: int, stack_size: int, sizes: list[int]) -> None:
     plan = StackPlan(batch_size, stack_size, nowhere)
-    seats = [plan.next(0) for _ in range(sum(sizes))]
+    seats = [seat_of(plan) for _ in range(sum(sizes))]
     found = list({id(seat.gathering): seat.gathering.size for seat in seats}.values())
 
     assert found == sizes
@@ -112,7 +123,7 @@ def test_places_are_those_of_the_batches(batch_size: int, stack_size: int, sizes
 
 def test_an_epoch_begins_with_a_batch() -> None:
     plan = StackPlan(4, 4, nowhere)
-    places = [plan.next(epoch).place for epoch in (0, 0, 0, 1, 1, 2)]
+    places = [seat_of(plan, epoch).place for epoch in (0, 0, 0, 1, 1, 2)]
 
     assert places == [0, 1, 2, 0, 1, 0]
 
@@ -120,8 +131,7 @@ def test_an_epoch_begins_with_a_batch() -> None:
 def brought(count: int) -> list[dict[str, Any]]:
     plan = StackPlan(count, count, nowhere)
     samples = [sample(value=number) for number in range(count)]
-    for one in samples:
-        plan.next(0).bring(one)
+    bring(plan, *samples)
     return samples
 
 
@@ -144,6 +154,19 @@ def test_other_images_than_those_of_the_stack_are_stacked_anew(chosen: tuple[int
     assert [0.0, 1.0, 2.0] == whole[:, 0, 0, 0].tolist()
 
 
+def test_when_batches_are_others_there_are_no_more_seats_until_the_next_epoch() -> None:
+    plan = StackPlan(2, 2, nowhere)
+    samples = [sample(value=number) for number in range(5)]
+    bring(plan, *samples)
+    # A short one, or one with something else in it, does not say so.
+    stack_of([samples[4], sample()])
+    assert plan.next(0) is not None
+    stack_of(samples[1:3])
+
+    assert plan.next(0) is None
+    assert [seat_of(plan, 1).place for _ in range(3)] == [0, 1, 0]
+
+
 def test_images_of_two_stacks_are_stacked_anew() -> None:
     first, second = brought(2), brought(2)
     second[1]["img"] = DataContainer(late(2, 3, 9), stack=True)
@@ -158,8 +181,7 @@ def test_a_place_of_nothing_leaves_the_others_to_collate(empty: int) -> None:
     """The thread has written each to memory of its own by then."""
     plan = StackPlan(3, 3, nowhere)
     samples = [sample(value=number) for number in range(3)]
-    for number in range(3):
-        assert plan.next(0).bring(None if number == empty else samples[number]) == 0
+    assert bring(plan, *(None if number == empty else samples[number] for number in range(3))) == [0] * 3
 
     assert [one["img"].late is None for one in samples] == [number != empty for number in range(3)]
     assert [0.0, 1.0, 2.0] == stack_of(samples)[:, 0, 0, 0].tolist()
@@ -168,8 +190,7 @@ def test_a_place_of_nothing_leaves_the_others_to_collate(empty: int) -> None:
 def test_a_place_that_nothing_came_for_leaves_all_as_they_are() -> None:
     plan = StackPlan(3, 3, nowhere)
     samples = [sample(value=number) for number in range(3)]
-    for one in samples[1:]:
-        plan.next(0).bring(one)
+    bring(plan, *samples[1:])
 
     assert all(one["img"].late is not None for one in samples)
     assert [0.0, 1.0, 2.0] == stack_of(samples)[:, 0, 0, 0].tolist()
@@ -179,8 +200,7 @@ def test_an_image_that_somebody_asked_for_is_copied() -> None:
     plan = StackPlan(2, 2, nowhere)
     samples = [sample(value=1), sample(value=2)]
     asked = samples[0]["img"].data
-    for one in samples:
-        plan.next(0).bring(one)
+    bring(plan, *samples)
     stacked = stack_of(samples)
 
     assert [1.0, 2.0] == stacked[:, 0, 0, 0].tolist()
@@ -191,8 +211,7 @@ def test_late_images_elsewhere_are_written_by_the_thread() -> None:
     containers = [DataContainer(late(2, 3), stack=True) for _ in range(4)]
     elsewhere = [{"img": containers[:2]}, {"img": 1, "other": {"img": containers[2]}}, (7, [containers[3]])]
     plan = StackPlan(3, 3, nowhere)
-    for odd in elsewhere:
-        assert plan.next(0).bring(odd) == 0
+    assert bring(plan, *elsewhere) == [0] * 3
 
     assert [container.late for container in containers] == [None] * 4
 
@@ -200,8 +219,7 @@ def test_late_images_elsewhere_are_written_by_the_thread() -> None:
 def test_a_second_image_is_no_part_of_the_stack() -> None:
     plan = StackPlan(2, 2, nowhere)
     samples = [sample(value=n) | {"again": DataContainer(late(2, 3, n + 5), stack=True)} for n in range(2)]
-    for one in samples:
-        plan.next(0).bring(one)
+    bring(plan, *samples)
     batch = collate(samples, samples_per_gpu=2)
 
     assert [one["again"].late for one in samples] == [None, None]
@@ -213,8 +231,7 @@ def test_what_a_transform_keeps_is_not_what_the_consumer_has() -> None:
     samples = [sample(value=number) for number in range(2)]
     for _ in range(2):
         plan = StackPlan(2, 2, nowhere)
-        for one in samples:
-            plan.next(0).bring(one)
+        bring(plan, *samples)
         stacked = stack_of(samples)
         assert [0.0, 1.0] == stacked[:, 0, 0, 0].tolist()
         stacked[...] = 77
@@ -223,8 +240,7 @@ def test_what_a_transform_keeps_is_not_what_the_consumer_has() -> None:
 def test_different_channels_are_told_by_collate_as_ever() -> None:
     plan = StackPlan(2, 2, nowhere)
     samples = [sample(), sample(channels=1)]
-    for one in samples:
-        plan.next(0).bring(one)
+    bring(plan, *samples)
 
     with pytest.raises(ValueError, match="cannot stack tensors of shapes"):
         stack_of(samples)
@@ -237,13 +253,12 @@ def test_nothing_is_kept_when_the_batch_is_gone(count: int) -> None:
     try:
         plan = StackPlan(3, 3, nowhere)
         samples = [sample() for _ in range(count)]
-        for one in samples:
-            plan.next(0).bring(one)
+        bring(plan, *samples)
         stacked = stack_of(samples)
         held = [weakref.ref(image.held) for one in samples if (image := one["img"].late)]
         memory = weakref.ref(stacked)
         plan.end()
-        del samples, stacked, one, image
+        del samples, stacked, image
 
         assert [each() is None for each in held] == [True] * count
         assert memory() is None
