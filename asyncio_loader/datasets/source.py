@@ -200,7 +200,10 @@ def _start_pool(
         with leaving_images(seat is not None):
             made = make(delivery)
         value = made.value if isinstance(made, Made) else None
+        started_s = time.perf_counter()
         stack_bytes = 0 if seat is None else seat.bring(value)
+        if trace is not None and stack_bytes:
+            trace.stacked(started_s)
         # Types that `size_bytes` does not know weigh what was fetched.
         least = len(delivery.outcome.data) if isinstance(delivery.outcome, Fetched) else 0
         return made, max(least, stack_bytes + size_bytes(value)) if isinstance(made, Made) else 0

@@ -41,6 +41,10 @@ class SourceTrace:
                 self.recorder.span("transform", started_s, uri=bare_uri(record.uri), position=record.place[1])
         return made
 
+    def stacked(self, started_s: float) -> None:
+        """This thread has written the images of a batch to their stack since then."""
+        self.recorder.span("stack", started_s)
+
     def deliver(self) -> None:
         """The consumer has the next sample in order, or its error."""
         self.tracks.deliver(next(self._orders))

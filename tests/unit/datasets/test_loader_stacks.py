@@ -6,6 +6,7 @@ import gc
 import threading
 import weakref
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from asyncio_loader.datasets.transfer import PinningTransfer
 from asyncio_loader.options import FetchOptions
 from asyncio_loader.records import Fetched
 from asyncio_loader.stores.memory import MemoryStore
+from asyncio_loader.trace import read_trace
 from asyncio_loader.transforms import Compose
 from asyncio_loader.transforms.formatting import DataContainer
 from asyncio_loader.transforms.photometric import Normalize
@@ -154,6 +156,18 @@ def test_whole_batches_are_written_by_the_threads(pipeline: str, monkeypatch: py
     # The last batch has three.
     assert len(watched.threads) == 6
     assert sum(name.startswith("asyncio-loader-transform") for name in watched.threads) == 5
+
+
+def test_a_trace_tells_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    way = partial(collate, samples_per_gpu=4)
+    with Loader(dataset(Transform()), 4, collate=way, threads=2, trace=path) as loader:
+        assert len(list(loader)) == 6
+    trace = read_trace(path)
+
+    # The last batch is short, and the consumer's.
+    assert len(trace.spans("stack")) == 5
+    assert {span.track for span in trace.spans("stack")} <= {span.track for span in trace.spans("transform")}
 
 
 @pytest.mark.parametrize("failing", [[], [5]])
