@@ -16,11 +16,6 @@ POOL_BYTES = 96 * MIB
 # Below, a call of the system costs more than filling with zeros.
 _MAPPED_BYTES = MIB
 
-# Blocks are made once and used for long: those from here on are mapped, so that they are the system's again when their
-# pool is gone. Of what is malloc's the arena of a thread that has ended keeps most; over 3,000 objects of 1 to 120 KB
-# resident memory grew by 2 MiB each time that a Loader was closed and another one opened, and so by none.
-_MAPPED_BLOCK_BYTES = 32 * 1024
-
 
 def allocate(size_bytes: int) -> memoryview:
     """Writable memory with anything in it, as bytes.
@@ -157,7 +152,7 @@ class BlockPool:
 
 
 def _make_block(size_bytes: int) -> bytearray | mmap.mmap:
-    return bytearray(size_bytes) if size_bytes < _MAPPED_BLOCK_BYTES else _map(size_bytes)
+    return bytearray(size_bytes) if size_bytes < _MAPPED_BYTES else _map(size_bytes)
 
 
 def _map(size_bytes: int) -> mmap.mmap:
