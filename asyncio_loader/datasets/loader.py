@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import torch
 
+from asyncio_loader.allocation import trim
 from asyncio_loader.cores import count_cores
 from asyncio_loader.datasets.batches import Batches
 from asyncio_loader.datasets.collate import stack_size_of
@@ -177,7 +178,10 @@ class Loader:
         return self.dataset.verdict()
 
     def close(self) -> None:
-        """End the iteration, all GETs, threads and connections. Idempotent; iterating again opens new ones."""
+        """End the iteration, all GETs, threads and connections, and give their memory back to the system.
+
+        Idempotent; iterating again opens new ones.
+        """
         stream, reader, batches = self._stream, self._reader, self._batches
         self._stream = self._reader = self._batches = None
         self._end_line()
@@ -187,6 +191,8 @@ class Loader:
             stream.close()
         if reader is not None:
             reader.close()
+            del batches, stream, reader
+            trim()
 
     def __enter__(self) -> Self:
         return self

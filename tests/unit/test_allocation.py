@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import mmap
+import os
 import random
 import sys
 import threading
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from asyncio_loader import allocation
-from asyncio_loader.allocation import BlockPool, allocate
+from asyncio_loader.allocation import BlockPool, allocate, trim
 
 MIB = 1024 * 1024
 
@@ -287,3 +288,26 @@ def test_without_counts_of_references_nothing_is_used_again(monkeypatch: pytest.
     pool.take(3000)
 
     assert (pool._held_bytes, pool._blocks) == (0, {})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
+def test_what_a_thread_has_freed_is_the_system_s_again() -> None:
+    def resident_bytes() -> int:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def use() -> None:
+        blocks = [bytearray(b"x" * 60_000) for _ in range(1000)]
+        # The arena ends with one that stays, so that nothing of it is given back by itself.
+        kept.append(bytearray(b"x" * 60_000))
+        del blocks
+
+    kept: list[bytearray] = []
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    before = resident_bytes()
+    trim()
+
+    if allocation._malloc_trim is not None:
+        assert before - resident_bytes() > 40_000_000
