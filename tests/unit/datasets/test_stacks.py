@@ -237,6 +237,20 @@ def test_what_a_transform_keeps_is_not_what_the_consumer_has() -> None:
         stacked[...] = 77
 
 
+@pytest.mark.parametrize("odd", [7, [], {"img": 1}, {"img": DataContainer(torch.ones(3, 2, 3), stack=True)}])
+def test_a_sample_without_a_late_image_is_left_alone(odd: Any) -> None:
+    plan = StackPlan(2, 2, nowhere)
+    before = odd["img"].data if isinstance(odd, dict) and odd["img"] != 1 else None
+    other = sample(value=5)
+
+    assert bring(plan, odd, other) == [0, 0]
+    # There will be no stack: the thread has written the other one to memory of its own.
+    assert other["img"].late is None
+    if before is not None:
+        assert odd["img"].data is before
+        assert [1.0, 5.0] == stack_of([odd, other])[:, 0, 0, 0].tolist()
+
+
 def test_different_channels_are_told_by_collate_as_ever() -> None:
     plan = StackPlan(2, 2, nowhere)
     samples = [sample(), sample(channels=1)]
