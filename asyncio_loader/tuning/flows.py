@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from array import array
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -20,7 +19,7 @@ from asyncio_loader.options import FetchOptions
 from asyncio_loader.records import Fetched, ObjectRef
 from asyncio_loader.stores.router import StoreRouter
 from asyncio_loader.transforms.decoding import Pixels, decode_image
-from asyncio_loader.tuning.gauge import Gauge, Reading
+from asyncio_loader.tuning.gauge import BusyTime, Gauge, Reading
 from asyncio_loader.tuning.measurement import Task
 from asyncio_loader.tuning.timed_store import TimedStore
 
@@ -68,7 +67,7 @@ def open_flow(task: Task) -> Flow:
     if task.workers:
         return _WorkerFlow(_Reporting(dataset, store), task.workers)
     if task.threads:
-        dataset.transform = _TimedDecode(gauge.busy_s)
+        dataset.transform = _TimedDecode(gauge.busy)
         return _ThreadFlow(dataset, gauge)
     return _PlainFlow(dataset, gauge)
 
@@ -105,15 +104,12 @@ def _decode(fetched: Fetched) -> Pixels:
 
 
 class _TimedDecode:
-    def __init__(self, busy_s: array[float]) -> None:
-        self._busy_s = busy_s
+    def __init__(self, busy: BusyTime) -> None:
+        self._busy = busy
 
     def __call__(self, fetched: Fetched) -> Pixels:
-        started_s = time.perf_counter()
-        try:
+        with self._busy.one_more():
             return _decode(fetched)
-        finally:
-            self._busy_s.append(time.perf_counter() - started_s)
 
 
 class _PlainFlow:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import resource
 import sys
+import threading
 import time
-from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from asyncio_loader.stats import Counters
 from asyncio_loader.tuning.measurement import Measurement, percentile
 from asyncio_loader.tuning.timed_store import TimedStore
 
-__all__ = ["Gauge", "Reading", "measurement_between", "peak_rss_bytes"]
+__all__ = ["BusyTime", "Gauge", "Reading", "measurement_between", "peak_rss_bytes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,37 @@ class Reading:
         return replace(Reading(**grown), peak_rss_bytes=self.peak_rss_bytes)
 
 
+class BusyTime:
+    """How long threads have been at work, each of them counted, up to any moment: also what is not done yet.
+
+    What was added only when it is done would count, in the span that it ends in, time from before that span: more than
+    the span has. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._done_s = 0.0
+        self._begun_s: dict[object, float] = {}
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """A piece of work of the calling thread, from entering to leaving, also by an error."""
+        work = object()
+        with self._lock:
+            self._begun_s[work] = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._done_s += time.perf_counter() - self._begun_s.pop(work)
+
+    def read(self) -> tuple[float, float]:
+        """The moment, on the clock of `time.perf_counter`, and the seconds of work up to it."""
+        with self._lock:
+            now_s = time.perf_counter()
+            return now_s, self._done_s + sum(now_s - begun_s for begun_s in self._begun_s.values())
+
+
 class Gauge:
     """Reads the figures of this process. Made anew, from where they are kept, in a process that it is pickled to.
 
@@ -57,27 +89,28 @@ class Gauge:
         store: whose GETs are timed.
         counters: of the dataset that fetches from it.
         threads: that decode; 0: whoever iterates consumes.
-        busy_s: seconds of each call of the transform, where threads run it.
+        busy: the time that those threads spend decoding.
     """
 
     def __init__(self, store: TimedStore, counters: Counters, *, threads: int = 0) -> None:
         self.store = store
         self.counters = counters
         self.threads = threads
-        self.busy_s = array("d")
+        self.busy = BusyTime()
         self._made_s = time.perf_counter()
 
     def read(self) -> Reading:
         """The figures now. In the thread that iterates, between two samples."""
         counters = self.counters
-        consumer_s = (time.perf_counter() - self._made_s) * max(1, self.threads)
+        now_s, busy_s = self.busy.read()
+        consumer_s = (now_s - self._made_s) * max(1, self.threads)
         return Reading(
             gets=counters.gets,
             retries=counters.retries,
             bytes_fetched=counters.bytes_fetched,
             latencies=len(self.store.latencies_s),
             consumer_s=consumer_s,
-            wait_s=max(0.0, consumer_s - sum(self.busy_s)) if self.threads else counters.wait_s,
+            wait_s=consumer_s - busy_s if self.threads else counters.wait_s,
             cpu_s=time.process_time(),
             peak_rss_bytes=peak_rss_bytes(),
         )

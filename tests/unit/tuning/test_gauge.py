@@ -5,7 +5,7 @@ import pytest
 from asyncio_loader.stats import Counters
 from asyncio_loader.stores.memory import MemoryStore
 from asyncio_loader.tuning import gauge
-from asyncio_loader.tuning.gauge import Gauge, Reading, measurement_between, peak_rss_bytes
+from asyncio_loader.tuning.gauge import BusyTime, Gauge, Reading, measurement_between, peak_rss_bytes
 from asyncio_loader.tuning.timed_store import TimedStore
 
 
@@ -44,12 +44,44 @@ def test_without_threads_the_waiting_is_that_of_who_iterates(clock: Time) -> Non
 
 def test_threads_wait_when_they_do_not_decode(clock: Time) -> None:
     tested = Gauge(TimedStore(MemoryStore()), Counters(), threads=4)
-    tested.busy_s.extend([60.0, 40.0])
-    clock.now_s += 100.0
+    with tested.busy.one_more():
+        clock.now_s += 60.0
+        with tested.busy.one_more():
+            clock.now_s += 20.0
+    clock.now_s += 20.0
 
     reading = tested.read()
 
     assert (reading.consumer_s, reading.wait_s) == (400.0, 300.0)
+
+
+def test_work_that_lasts_counts_in_the_span_that_it_is_done_in(clock: Time) -> None:
+    tested = Gauge(TimedStore(MemoryStore()), Counters(), threads=1)
+
+    with tested.busy.one_more():
+        clock.now_s += 10.0
+        before = tested.read()
+        clock.now_s += 2.0
+    clock.now_s += 6.0
+    grown = tested.read().since(before)
+
+    assert (before.consumer_s, before.wait_s) == (10.0, 0.0)
+    assert (grown.consumer_s, grown.wait_s) == (8.0, 6.0)
+
+
+def test_work_that_fails_is_over(clock: Time) -> None:
+    tested = BusyTime()
+
+    def fail() -> None:
+        with tested.one_more():
+            clock.now_s += 3.0
+            raise OSError("cut short")
+
+    with pytest.raises(OSError, match="cut short"):
+        fail()
+    clock.now_s += 5.0
+
+    assert tested.read() == (5008.0, 3.0)
 
 
 def test_readings_of_processes_add_up() -> None:
