@@ -93,7 +93,9 @@ class PhaseClock:
         aiohttp closes the connection, which first sends what lies in its buffer: to a server that reads no more, for
         ever, and beyond the end of the loop. Only before the answer is the connection surely that of this request.
         """
-        if self._wire is not None:
+        # Once its socket is closed, asyncio's own transport cannot be aborted any more.
+        its_socket = None if self._wire is None else self._wire.get_extra_info("socket")
+        if self._wire is not None and its_socket is not None and its_socket.fileno() >= 0:
             self._wire.abort()
 
     def expect_head(self) -> None:

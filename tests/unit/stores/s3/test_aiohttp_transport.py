@@ -7,6 +7,8 @@ import gc
 import socket
 import threading
 import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 import uvloop
@@ -76,6 +78,38 @@ def test_a_put_that_is_given_up_leaves_no_connection_behind(
 
     assert capfd.readouterr().err == ""
     assert [str(warning.message) for warning in recwarn] == []
+
+
+class Ending(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.has_ended = asyncio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.has_ended.set()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_connection_that_has_ended_meanwhile_is_not_torn(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    """Closed with something to send, then sent and gone: asyncio's own transport cannot be aborted any more."""
+
+    async def tear_late(ours: socket.socket, theirs: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        wire, protocol = await loop.create_connection(Ending, sock=ours)
+        async with PhaseClock(RetryPolicy()) as clock:
+            clock.start(wire)
+        wire.write(bytes(4_000_000))
+        wire.close()
+        assert wire.get_write_buffer_size()
+        theirs.setblocking(False)
+        while await loop.sock_recv(theirs, 65536):
+            pass
+        await protocol.has_ended.wait()
+
+        clock.tear()
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        run(tear_late(ours, theirs))
 
 
 @pytest.mark.parametrize("size", [4, 4_000_000])
