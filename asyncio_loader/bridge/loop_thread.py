@@ -258,10 +258,29 @@ class _NotedExecutor(concurrent.futures.ThreadPoolExecutor):
 _Started: TypeAlias = "concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, _End]]"
 
 
+def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], **how: Any) -> asyncio.Task[T]:
+    """What the loop makes tasks with."""
+    task = asyncio.Task(coroutine, loop=loop, **how)
+    task.add_done_callback(_forget_cancellation)
+    return task
+
+
+def _forget_cancellation(task: asyncio.Task[Any]) -> None:
+    """A task keeps the error that its coroutine was cancelled by, for whoever asks first; mostly nobody does.
+
+    The error's traceback has the coroutine's frames, and one of them or what it refers to mostly has the task: all of
+    it, blocks for objects included, would wait for the garbage collector, which comes more rarely the more there is.
+    """
+    if task.cancelled():
+        with suppress(asyncio.CancelledError):
+            task.exception()
+
+
 async def _live(started: _Started) -> None:
     end = _End()
     end.keeper = asyncio.current_task()
     loop = asyncio.get_running_loop()
+    loop.set_task_factory(_make_task)
     loop.set_default_executor(_NotedExecutor(end))
     started.set_result((loop, end))
     await end.wait()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from asyncio_loader.engine.agenda import Agenda, Job
 from asyncio_loader.engine.fetch import Getting
+from asyncio_loader.engine.frames import without_frames
 from asyncio_loader.engine.hedge import Hedging
 from asyncio_loader.engine.race import HedgedGet
 from asyncio_loader.engine.recorded import RecordedGet, RecordedHedgedGet
@@ -119,6 +120,11 @@ class Prefetcher:
             async with asyncio.TaskGroup() as group:
                 hedging.open(group.create_task)
                 self._start_workers(group, hedging)
+        except asyncio.CancelledError as error:
+            # A task group's frame keeps the error that passes through it, and the error's traceback would keep that
+            # frame: only a collector would end that, and free what has come and was not delivered.
+            error.__traceback__ = None
+            raise
         finally:
             hedging.close()
             if traffic is not None:
@@ -224,7 +230,9 @@ class Prefetcher:
         except FetchError as error:
             counters.note_fetch(time.perf_counter() - started_s)
             counters.count_error(error)
-            return Failed(job.ref, error, slot.position, slot.index, job.epoch, slot.is_padding, error.attempts)
+            return Failed(
+                job.ref, without_frames(error), slot.position, slot.index, job.epoch, slot.is_padding, error.attempts
+            )
         finally:
             counters.in_flight -= 1
         # One that is cancelled has taken no time that anybody waited for.

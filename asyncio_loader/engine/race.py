@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from asyncio_loader.engine.fetch import Getting
+from asyncio_loader.engine.frames import without_frames
 from asyncio_loader.engine.hedge import Hedging, SizeClass, StartTask
 from asyncio_loader.engine.traffic import Gate, Traffic
 from asyncio_loader.errors import FetchError, FetchTimeout
@@ -190,9 +191,13 @@ class HedgedGet(Getting):
         self.started_s, self._rested_before_s = self._second_since_s, self.rested_s
         assert self._second is not None
         outcome = await self._second
-        if isinstance(outcome, FetchError):
+        if not isinstance(outcome, FetchError):
+            return outcome
+        try:
             raise outcome
-        return outcome
+        finally:
+            # Its traceback has this frame.
+            del outcome
 
     def hedge(self, start: StartTask, now_s: float) -> None:
         """Begin a second GET, in place of the one that there may be."""
@@ -211,7 +216,7 @@ class HedgedGet(Getting):
             if admit is self._second_admit and self._state is _State.FIRST and is_retryable(error):
                 # Another one may follow.
                 self._second = self._second_admit = None
-            return error
+            return without_frames(error)
 
     def give_up(self) -> None:
         """End this attempt: it fails with FetchTimeout."""

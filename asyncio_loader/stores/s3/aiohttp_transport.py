@@ -98,6 +98,10 @@ class PhaseClock:
         if self._wire is not None and its_socket is not None and its_socket.fileno() >= 0:
             self._wire.abort()
 
+    def forget(self) -> None:
+        """The request is over. A connection keeps the context that it was made in, and so the clock."""
+        self._wire = None
+
     def expect_head(self) -> None:
         """The connection stands: the head must come within `first_byte_timeout_s`."""
         self._expect("head", self._timeouts.first_byte_timeout_s)
@@ -190,11 +194,14 @@ class AiohttpTransport:
             # Ours are OSErrors, too, some of them.
             if isinstance(error, LoaderError):
                 raise
+            # aiohttp keeps it in the answer, which the frames of its traceback have: only a collector would end that.
+            error.__traceback__ = None
             raise _error_of(error, self._endpoint, self._way, clock) from cause_of(error)
         finally:
             self._clocks.discard(clock)
             if not is_answered or (data is not None and not data.is_sent):
                 clock.tear()
+            clock.forget()
 
     async def aclose(self) -> None:
         """See `Transport`."""

@@ -39,6 +39,16 @@ _PIECES_BYTES = 128 * 1024
 _IDLE, _HEAD, _RESTING, _PLACED, _PIECES, _OVER = range(6)
 
 
+class _NoTransport(asyncio.Transport):
+    """Before a connection stands, and after its end."""
+
+    def abort(self) -> None:
+        pass
+
+
+_NONE = _NoTransport()
+
+
 class StaleConnection(Exception):
     """The server had closed an idle connection when a request was sent on it: it takes another one."""
 
@@ -98,12 +108,12 @@ class Connection(TimedProtocol):
         "placed",
     )
 
-    _transport: asyncio.Transport
     _head: Head
 
     def __init__(self, home: Home) -> None:
         super().__init__(home.timeouts)
         self._home = home
+        self._transport: asyncio.Transport = _NONE
         self.born_s = self.idle_since_s = self._loop.time()
         self.is_closed = False
         self.placed: memoryview | None = None
@@ -220,11 +230,10 @@ class Connection(TimedProtocol):
     def finish(self) -> bool:
         """The user is done with the answer; True if another request may follow. If not, the connection is dropped."""
         is_good = self._phase == _OVER and self._error is None and not self._pieces and self._head.keeps_alive
-        self._place = None
-        self.placed = None
         if not is_good or self.is_closed:
-            self.abort()
+            self.give_up()
             return False
+        self._forget_request()
         self._phase = _IDLE
         self.is_reused = True
         self._deadline_s = None
@@ -235,8 +244,13 @@ class Connection(TimedProtocol):
         """Drop the connection at once. Idempotent."""
         if not self.is_closed:
             self.is_closed = True
-            self._transport.abort()
+            self._drop_transport().abort()
         self._end_timer()
+
+    def give_up(self) -> None:
+        """Drop the connection, and with it what it knows of its request, which is for nobody any more. Idempotent."""
+        self.abort()
+        self._forget_request()
 
     def close(self) -> None:
         """Fail the request under way, if there is one, and drop the connection. Idempotent."""
@@ -284,6 +298,7 @@ class Connection(TimedProtocol):
         self._end_timer()
         self._room = None
         self._home.forget(self)
+        self._drop_transport()
         if self._phase == _HEAD and self.is_reused and not self._partial and not self._interim:
             self._settle(StaleConnection())
         elif self._phase == _PIECES and self._left is None and self._chunks is None and exc is None:
@@ -444,6 +459,16 @@ class Connection(TimedProtocol):
                 waiter.set_result(None)
             else:
                 waiter.set_exception(error)
+
+    def _drop_transport(self) -> asyncio.Transport:
+        """uvloop's refers to this even when it is closed: only a collector would end that."""
+        transport, self._transport = self._transport, _NONE
+        return transport
+
+    def _forget_request(self) -> None:
+        """Its error's traceback has the frames of who got it, and they have this: only a collector would end that."""
+        self._place = self.placed = self._room = None
+        self._waiter = self._error = None
 
     def _fail(self, error: Exception) -> None:
         self._room = None

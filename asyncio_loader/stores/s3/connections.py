@@ -78,11 +78,12 @@ class Http1Transport:
         try:
             await connection.ask(data, method, place)
         except StaleConnection:
+            connection.give_up()
             connection = await pool.connect()
             await _ask_anew(connection, data, method, place)
         except BaseException:
             # Cancelled ones, too: what the answer would say is for nobody now.
-            connection.abort()
+            connection.give_up()
             raise
         return connection
 
@@ -91,7 +92,7 @@ class Http1Transport:
         pool = self._pools.get(host)
         if pool is None:
             # Closed meanwhile.
-            connection.abort()
+            connection.give_up()
         else:
             pool.give_back(connection)
 
@@ -138,7 +139,7 @@ async def _ask_anew(connection: Connection, data: bytes, method: str, place: Pla
     try:
         await connection.ask(data, method, place)
     except BaseException:
-        connection.abort()
+        connection.give_up()
         raise
 
 
@@ -294,6 +295,7 @@ class Pool:
             )
         except BaseException:
             # A loop that is interrupted between `connection_made` and its return may never call `connection_lost`.
+            connection.abort()
             self.forget(connection)
             raise
         # Closed while it was being opened.
