@@ -258,9 +258,9 @@ class _NotedExecutor(concurrent.futures.ThreadPoolExecutor):
 _Started: TypeAlias = "concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, _End]]"
 
 
-def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], **how: Any) -> asyncio.Task[T]:
+def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **how: Any) -> asyncio.Task[Any]:
     """What the loop makes tasks with."""
-    task = asyncio.Task(coroutine, loop=loop, **how)
+    task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **how)
     task.add_done_callback(_forget_cancellation)
     return task
 

@@ -133,6 +133,11 @@ class SampleSource:
         """Whether `take` returns or raises at once; without threads it makes the sample itself, and never does."""
         return not self._close.alive or (self._pool is not None and self._pool.is_ready)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called, in any thread."""
+        return not self._close.alive
+
     def rest(self) -> None:
         """The consumer is done with the last sample it took."""
         if self._credit is not None:

@@ -166,8 +166,10 @@ class Pace:
             # are a few GETs in seconds, a fifth of which may be refused as ever.
             limit = max(limit, _LEAST_CUT * self._peak)
         else:
-            # Nor may a neighbour's burst take everything away; then the old rate is soon tried again.
-            limit = (1.0 - refused) * self.rate if refused < _CLOSE else max(_LEAST_CUT * self.rate, limit)
+            # Nor may a neighbour's burst take everything away; then the old rate is soon tried again. Answers that come
+            # in bursts look faster than any pace; but what is refused is never a reason to go faster.
+            well = min(self.rate, max(_LEAST_CUT * self.rate, limit))
+            limit = (1.0 - refused) * self.rate if refused < _CLOSE else well
         self._limit = max(_LEAST_RATE, self.rate if self.is_on and refused >= _CLOSE else limit)
         self.rate = max(_LEAST_RATE, _PACE_BACK_OFF * limit)
         self._base = self.rate

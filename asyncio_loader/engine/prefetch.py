@@ -17,7 +17,7 @@ from asyncio_loader.engine.recorded import RecordedGet, RecordedHedgedGet
 from asyncio_loader.engine.reorder import ReorderBuffer
 from asyncio_loader.engine.traffic import Traffic
 from asyncio_loader.engine.window import Credit, SizeEstimate, Window
-from asyncio_loader.errors import FetchError
+from asyncio_loader.errors import FetchError, LoaderError
 from asyncio_loader.options import FetchOptions
 from asyncio_loader.records import Failed, Fetched, Outcome
 from asyncio_loader.stats import Counters
@@ -148,6 +148,11 @@ class Prefetcher:
                 task.set_name(job.ref.uri)
             try:
                 await self._handle(order, job, hedging)
+            except asyncio.CancelledError as error:
+                if task is None or task.cancelling():
+                    raise
+                # A task group takes a task that is cancelled by nobody for one that has done its work.
+                raise LoaderError(f"{job.ref.uri}: its GET was cancelled, and nobody has asked for that") from error
             except Exception as error:
                 error.add_note(f"while fetching {job.ref.uri} (sample {job.slot.index})")
                 raise

@@ -11,7 +11,7 @@ from asyncio_loader.engine.fetch import Getting
 from asyncio_loader.engine.frames import without_frames
 from asyncio_loader.engine.hedge import Hedging, SizeClass, StartTask
 from asyncio_loader.engine.traffic import Gate, Traffic
-from asyncio_loader.errors import FetchError, FetchTimeout
+from asyncio_loader.errors import ConnectionLost, FetchError, FetchTimeout
 from asyncio_loader.records import Buffer
 from asyncio_loader.stores.backoff import is_retryable
 from asyncio_loader.stores.base import Admit, ObjectStore
@@ -178,8 +178,11 @@ class HedgedGet(Getting):
         try:
             return await self._store.get(self.uri, admit=self)
         except asyncio.CancelledError:
+            if self._task.cancelling() <= self._cancelling:
+                if self._second is None:
+                    raise _abandoned(self.uri) from None
             # As `asyncio.timeout` does: somebody else may have cancelled the task just now, too.
-            if self._state is not _State.LOST or self._task.uncancel() > self._cancelling:
+            elif self._state is not _State.LOST or self._task.uncancel() > self._cancelling:
                 raise
         except FetchError as error:
             if self._second is None or not is_retryable(error):
@@ -210,8 +213,13 @@ class HedgedGet(Getting):
 
     async def _get_second(self, admit: _SecondAdmit) -> Buffer | FetchError:
         """Its failure is a value: the first GET may still succeed."""
+        task = asyncio.current_task()
         try:
             return await self._store.get(self.uri, admit=admit)
+        except asyncio.CancelledError:
+            if task is None or task.cancelling():
+                raise
+            return _abandoned(self.uri)
         except FetchError as error:
             if admit is self._second_admit and self._state is _State.FIRST and is_retryable(error):
                 # Another one may follow.
@@ -255,7 +263,7 @@ class HedgedGet(Getting):
         """The wait for room for the second GET: until the first one has dropped what it had of the body."""
         if self._first_end is not None:
             await self._first_end
-        await super().__call__(size_bytes)
+        await self._rest(size_bytes)
 
     def now(self, size_bytes: int) -> bool:
         """See `stores.base.Admit`: the first GET has a head."""
@@ -264,8 +272,23 @@ class HedgedGet(Getting):
 
     async def __call__(self, size_bytes: int) -> None:
         self._note_head()
-        await super().__call__(size_bytes)
+        await self._rest(size_bytes)
         self._sign_s = self._task.get_loop().time()
+
+    async def _rest(self, size_bytes: int) -> None:
+        """The wait for room, without a place among those under way.
+
+        Else those who wait for the window would keep from the gate the very object that the window waits for.
+        """
+        traffic = self._hedging.traffic
+        if traffic is None:
+            await super().__call__(size_bytes)
+            return
+        traffic.gate.leave()
+        try:
+            await super().__call__(size_bytes)
+        finally:
+            traffic.gate.come_back()
 
     def _note_head(self) -> None:
         self._has_head = True
@@ -300,3 +323,8 @@ class _SecondAdmit:
         if not self._get.claim(self):
             raise FetchError(f"{self._get.uri}: the first GET was faster", key=self._get.uri)
         await self._get.wait_second(size_bytes)
+
+
+def _abandoned(uri: str) -> ConnectionLost:
+    """Nobody has cancelled this GET: something that it shares with others was, in the store, and is worth a retry."""
+    return ConnectionLost(f"{uri}: the store itself has cancelled the GET", key=uri)

@@ -108,10 +108,14 @@ class Gate:
             raise
 
     def leave(self) -> None:
-        """A GET has ended."""
+        """A GET has ended, or waits for something that is not the server's."""
         self.under_way -= 1
         if self._waiting:
             self._let_in()
+
+    def come_back(self) -> None:
+        """A GET that has left goes on: its request was let in before, and is not begun again."""
+        self.under_way += 1
 
     def close(self) -> None:
         """Let nobody in any more. Idempotent."""

@@ -559,3 +559,50 @@ async def test_a_bug_in_a_second_get_comes_out() -> None:
         await Run(store, 800).run()
 
     assert caught.group_contains(ZeroDivisionError)
+
+
+class SharedStore(SlowStore):
+    """Some GETs rest on something that is shared and was cancelled, by nobody of the engine's."""
+
+    def __init__(self, delay: Callable[[int, int], float], cancelled: Callable[[int, int], bool]) -> None:
+        super().__init__(delay)
+        self._cancelled = cancelled
+        self._asked: Counter[int] = Counter()
+
+    async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+        number = int(uri.rpartition("/")[2])
+        turn = self._asked[number]
+        self._asked[number] += 1
+        if self._cancelled(number, turn):
+            shared = asyncio.ensure_future(asyncio.sleep(USUAL_S))
+            asyncio.get_running_loop().call_soon(shared.cancel)
+            await shared
+        return await super().get(uri, admit=admit)
+
+
+@in_virtual_time
+async def test_a_get_that_the_store_has_cancelled_is_tried_again() -> None:
+    run = await Run(SharedStore(slow_at(), lambda number, turn: number % 10 == 3 and turn == 0), 100).run()
+
+    assert len(run.data) == 100
+    assert all(isinstance(outcome, Fetched) for outcome in run.outcomes)
+    assert run.counters.retries == 10
+
+
+@in_virtual_time
+async def test_a_get_that_the_store_cancels_for_ever_has_failed() -> None:
+    retry = RetryPolicy(max_attempts=3)
+    run = await Run(SharedStore(slow_at(), lambda number, _: number == 3), 20, retry=retry).run()
+
+    failed = [outcome for outcome in run.outcomes if isinstance(outcome, Failed)]
+    assert [(f.position, type(f.error), f.attempts) for f in failed] == [(3, ConnectionLost, 3)]
+    assert "s3://bucket/3: the store itself has cancelled the GET" in str(failed[0].error)
+
+
+@in_virtual_time
+async def test_a_second_get_that_the_store_has_cancelled_leaves_the_first_alone() -> None:
+    run = await Run(SharedStore(slow_at(60), lambda number, turn: number == 60 and turn == 1), 100).run()
+
+    assert all(isinstance(outcome, Fetched) for outcome in run.outcomes)
+    assert run.counters.hedges >= 1
+    assert run.counters.retries == 0

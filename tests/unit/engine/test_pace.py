@@ -103,3 +103,36 @@ def test_a_pace_that_nobody_needs_is_dropped() -> None:
     feed_pace(pace, now_s, 25.0, 100.0, 0.0)
 
     assert not pace.is_on
+
+
+def test_what_is_refused_is_no_reason_to_go_faster() -> None:
+    """Answers that come in bursts look as if more than the pace went well."""
+    pace = Pace()
+    now_s = refuse(pace, feed_pace(pace, 0.0, 1.0, 200.0, 0.0), 200.0, 0.3)
+    assert pace.is_on
+
+    for second in range(60):
+        now_s += 1.0
+        for number in range(110):
+            now_s += 0.0005
+            pace.is_wanted = True
+            before = pace.rate
+            is_refused = second < 3 and number % 5 < 2
+            pace.note(Ended.REFUSED if is_refused else Ended.WELL, 0.05, now_s)
+            assert pace.rate <= before or not is_refused
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_weather_breaks_it(seed: int) -> None:
+    draw = random.Random(seed)
+    pace, now_s = Pace(), 0.0
+
+    for _ in range(300):
+        refused, gap_s, latency_s = draw.choice((0.0, 0.1, 0.5)), draw.choice((0.0002, 0.005, 0.05)), draw.random()
+        now_s += draw.choice((0.0, 0.0, 0.5, 5.0))
+        for _ in range(draw.randrange(1, 120)):
+            now_s += gap_s
+            pace.is_wanted = pace.is_wanted or draw.random() < 0.5
+            pace.note(Ended.REFUSED if draw.random() < refused else Ended.WELL, latency_s, now_s)
+            assert isinstance(pace.rate, float)
+            assert pace.rate >= 10.0

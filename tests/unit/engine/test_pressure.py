@@ -9,11 +9,13 @@ from collections.abc import Callable
 import pytest
 
 from asyncio_loader.engine.agenda import Agenda, Job
-from asyncio_loader.engine.prefetch import Prefetcher
+from asyncio_loader.engine.pace import Pace
+from asyncio_loader.engine.prefetch import Delivery, Prefetcher
 from asyncio_loader.engine.pressure import Ended, Level
+from asyncio_loader.engine.traffic import Gate
 from asyncio_loader.errors import ConnectionLost, FetchError, Throttled
 from asyncio_loader.options import FetchOptions, RetryPolicy
-from asyncio_loader.records import Buffer, ObjectRef, Slot
+from asyncio_loader.records import Buffer, Fetched, ObjectRef, Slot
 from asyncio_loader.stats import Counters
 from asyncio_loader.stores.base import Admit
 from asyncio_loader.testing.virtual_time import in_virtual_time
@@ -240,3 +242,55 @@ def test_a_level_that_has_come_up_against_the_pace_stays_there() -> None:
             least = min(least, level.limit)
 
     assert least / latency_s >= 1750.0
+
+
+class Unreachable:
+    """Nobody is there for the first two seconds; then bodies come, of a size that nobody knows before."""
+
+    BODY = bytes(5_000_000)
+
+    async def get(self, uri: str, *, admit: Admit | None = None) -> Buffer:
+        await asyncio.sleep(0.03)
+        if asyncio.get_running_loop().time() < 2.0:
+            raise ConnectionLost("refused", key=uri)
+        assert admit is not None
+        await admit(len(self.BODY))
+        await asyncio.sleep(0.05)
+        return self.BODY
+
+
+@pytest.mark.parametrize("seed", range(6))
+@in_virtual_time
+async def test_who_waits_for_room_does_not_keep_the_oldest_from_the_gate(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The level has come down to a few, which wait for the window; the window waits for the oldest, at the gate."""
+    monkeypatch.setattr("asyncio_loader.stores.retry.random.random", random.Random(seed).random)
+    loop = asyncio.get_running_loop()
+    positions: list[int] = []
+    gates = []
+
+    def take(delivery: Delivery) -> None:
+        assert isinstance(delivery.outcome, Fetched)
+        positions.append(delivery.outcome.position)
+        loop.call_soon(delivery.credit.release)
+
+    class Watched(Gate):
+        def __init__(self, level: Level, pace: Pace) -> None:
+            super().__init__(level, pace)
+            gates.append(self)
+
+    monkeypatch.setattr("asyncio_loader.engine.traffic.Gate", Watched)
+    prefetcher = Prefetcher(
+        Unreachable(),  # type: ignore[arg-type]
+        Agenda([Job(ObjectRef(f"s3://bucket/{n}"), Slot(n, n)) for n in range(200)]),
+        options=FetchOptions(),
+        deliver=take,
+        counters=Counters(),
+    )
+
+    async with asyncio.timeout(600):
+        await prefetcher.run()
+
+    assert positions == list(range(200))
+    assert [gate.under_way for gate in gates] == [0]
