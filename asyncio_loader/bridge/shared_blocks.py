@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from multiprocessing.reduction import DupFd
 from typing import Any
 
-__all__ = ["Sent", "SharedBlocks", "can_share", "receive"]
+__all__ = ["Sent", "SharedBlocks", "can_share", "most_blocks_of", "receive"]
 
 _HEADER_BYTES = mmap.PAGESIZE
 _PENDING, _READ, _KEPT = 0, 1, 2
@@ -155,10 +155,13 @@ class SharedBlocks:
 
     Args:
         limit_bytes: of blocks, in use or not. A block has at most an eighth more than was asked for.
+        most_blocks: how many. Each is three open files here, for as long as it is kept, and two in its reader, for as
+            long as that reads it: see `most_blocks_of`.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, *, most_blocks: int = 1 << 20) -> None:
         self._limit_bytes = limit_bytes
+        self._most_blocks = most_blocks
         self._lock = threading.Lock()
         self._blocks: dict[int, _Block] = {}
         # Their files stay open until they were read.
@@ -226,15 +229,36 @@ class SharedBlocks:
         """A new block, in the place of free ones of other sizes if it must be."""
         held_bytes = sum(block.size_bytes for block in self._blocks.values())
         for block in free:
-            if held_bytes + size_bytes <= self._limit_bytes:
+            if self._has_room(held_bytes + size_bytes):
                 break
             held_bytes -= block.size_bytes
             self._blocks.pop(block.address).forget()
-        if held_bytes + size_bytes > self._limit_bytes:
+        if not self._has_room(held_bytes + size_bytes):
             return None
-        block = _Block(size_bytes)
+        try:
+            block = _Block(size_bytes)
+        except OSError:
+            # Others have taken the files, or the memory: what it was for goes the way of everybody else.
+            return None
         self._blocks[block.address] = block
         return block
+
+    def _has_room(self, total_bytes: int) -> bool:
+        return total_bytes <= self._limit_bytes and len(self._blocks) + len(self._last_sent) < self._most_blocks
+
+
+def most_blocks_of(writers: int) -> int:
+    """How many blocks each of so many writers for one reader may have.
+
+    All of them together are a quarter of the files that one writer alone may have open, of which the system mostly
+    allows 1,024 (``ulimit -n``), and a sixth of those of the reader: what finds no block goes torch's way, and takes a
+    file for each tensor, too. (Python's `mmap` opens a file of its own for each mapping.)
+    """
+    # Unix alone has it.
+    import resource
+
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if files == resource.RLIM_INFINITY else files // (12 * max(1, writers))
 
 
 class _Reading:

@@ -23,7 +23,7 @@ from torch.utils.data import get_worker_info
 from torch.utils.data._utils.collate import collate_tensor_fn, default_collate_fn_map
 
 from asyncio_loader.bridge.pickling import reduce_between_processes
-from asyncio_loader.bridge.shared_blocks import Sent, SharedBlocks, can_share, receive
+from asyncio_loader.bridge.shared_blocks import Sent, SharedBlocks, can_share, most_blocks_of, receive
 from asyncio_loader.transforms.arrays import place_planes
 from asyncio_loader.transforms.formatting import to_tensor
 from asyncio_loader.transforms.masks import BitmapMasks
@@ -71,13 +71,15 @@ def recycle_tensors() -> None:
     process it is copied. Our transforms write their last stage there at once, and torch's `default_collate` and ours
     their stacks, so that nothing is copied once more.
     """
-    if get_worker_info() is not None:
+    worker = get_worker_info()
+    if worker is not None:
         global _pool, _planes
         if can_share() and (_pool is None or _pool[0] != os.getpid()):
-            _pool = os.getpid(), SharedBlocks(RECYCLED_BYTES)
+            _pool = os.getpid(), SharedBlocks(RECYCLED_BYTES, most_blocks=most_blocks_of(worker.num_workers))
             _planes = _Planes()
         reduce_between_processes(torch.Tensor, _reduce_tensor)
         reduce_between_processes(np.ndarray, _reduce_array)
+        reduce_between_processes(memoryview, _reduce_view)
         place_planes(_planes.new)
         # torch's own place for such: see `default_collate`.
         default_collate_fn_map[torch.Tensor] = _collate_tensors
@@ -214,6 +216,13 @@ def _reduce_array(array: npt.NDArray[Any]) -> tuple[Any, ...]:
     if sent is None:
         return cast("tuple[Any, ...]", array.__reduce__())
     return _restore_array, (sent, array.shape, array.dtype)
+
+
+def _reduce_view(view: memoryview) -> Reduced:
+    """What `Fetched.data` mostly is; where it has arrived it is bytes. Others cannot be pickled, here as anywhere."""
+    if view.format != "B" or view.ndim != 1:
+        raise TypeError(f"cannot pickle a memoryview of format {view.format!r} with {view.ndim} dimensions")
+    return bytes, (bytes(view),)
 
 
 def _restore_array(sent: Sent, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from asyncio_loader.records import Fetched
 from asyncio_loader.stores.memory import MemoryStore
 from asyncio_loader.transforms.base import Compose
 from asyncio_loader.transforms.formatting import DataContainer
+from bench.measure import call_in_fresh_process
 
 pytestmark = pytest.mark.skipif(not can_share(), reason="needs memfd_create")
 
@@ -425,3 +427,39 @@ def test_only_a_worker_recycles() -> None:
 
     assert hand_over.new_shared((SIDE, SIDE), torch.float32) is None
     assert np.isclose(float(image(3).mean()), 3)
+
+
+def keep_many() -> list[bool]:
+    """With so few files allowed that the arrays of half a batch would take them all."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, most))
+    kept = list(DataLoader(ImageArrays(), batch_size=None, num_workers=2, timeout=60))
+    return [bool((array == number % 251).all()) for number, array in kept]
+
+
+class ImageArrays(Images):
+    """As those, but no tensors: torch's own take a file each."""
+
+    def __iter__(self) -> Any:
+        return ((number, tensor.numpy()) for number, tensor in super().__iter__())
+
+
+def test_more_than_there_may_be_files_go_another_way() -> None:
+    # In a process of its own, for the limit.
+    assert call_in_fresh_process(f"{__name__}:keep_many") == [True] * COUNT
+
+
+def with_its_bytes(fetched: Fetched) -> dict[str, Any]:
+    return {"raw": memoryview(fetched.data), "index": fetched.index}
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_the_bytes_of_an_object_may_go_with_a_sample(start: str) -> None:
+    """Those of S3 are a view, of which the pickler knows nothing; its batch would never arrive."""
+    bodies = {f"memory://bucket/{number}": bytes([number]) * 1000 * number for number in range(8)}
+    dataset = AsyncIterableDataset(list(bodies), storage=MemoryStore(bodies), transform=with_its_bytes)
+
+    loader = DataLoader(dataset, 2, collate_fn=list, num_workers=1, multiprocessing_context=start, timeout=60)
+
+    got = [sample for batch in loader for sample in batch]
+    assert [(sample["index"], sample["raw"]) for sample in got] == list(enumerate(bodies.values()))

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import resource
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from asyncio_loader.bridge import shared_blocks
-from asyncio_loader.bridge.shared_blocks import Sent, SharedBlocks, can_share, receive
+from asyncio_loader.bridge.shared_blocks import Sent, SharedBlocks, can_share, most_blocks_of, receive
 
 KIB = 1024
 PAGE = mmap.PAGESIZE
@@ -170,6 +172,38 @@ def test_there_is_no_more_than_the_limit_and_other_sizes_make_room() -> None:
     assert len(taken(blocks, 6 * PAGE)) == 6 * PAGE
     assert sum(block.size_bytes for block in blocks._blocks.values()) == 10 * PAGE
     two[:1] = b"x"
+
+
+def test_there_are_no_more_than_so_many_and_those_that_nobody_has_make_room() -> None:
+    blocks = SharedBlocks(1000 * PAGE, most_blocks=2)
+    first, second = blocks.take(PAGE), blocks.take(2 * PAGE)
+    assert first is not None
+    assert second is not None
+    assert blocks.take(4 * PAGE) is None
+
+    del first
+
+    assert blocks.take(4 * PAGE) is not None
+
+
+def test_where_the_system_has_no_more_files_there_is_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    blocks = SharedBlocks(1000 * PAGE)
+    with monkeypatch.context() as system:
+        system.setattr(os, "memfd_create", refuse)
+        assert blocks.take(PAGE) is None
+
+    assert blocks.take(PAGE) is not None
+
+
+def test_writers_share_a_part_of_the_files_that_a_process_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    assert [most_blocks_of(writers) for writers in (0, 1, 2, 8)] == [85, 85, 42, 10]
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert most_blocks_of(2) > 100_000
 
 
 def test_memory_of_others_is_no_block() -> None:

@@ -27,7 +27,7 @@ class BrokenStore(MemoryStore):
 
 def dataset_of(store: type[MemoryStore]) -> AsyncIterableDataset:
     uris = [f"memory://bucket/{number}" for number in range(COUNT)]
-    storage = store({uri: b"body" for uri in uris})
+    storage = store(dict.fromkeys(uris, b"body"))
     return AsyncIterableDataset(uris, storage=storage, transform=lambda fetched: fetched.index)
 
 
