@@ -202,11 +202,11 @@ class SampleStream(Iterator[Any]):
         while self._is_open and not self.progress.is_over:
             result = self._source.take(min(self.wanted, self.progress.left))
             if result is None:
-                self._is_open = False
                 if not self._source.is_closed:
                     raise LoaderError(
                         f"{self.progress.left} samples of the epoch are missing: what fetches them has ended before"
                     )
+                self._is_open = False
                 return None
             if isinstance(result, Failed) and is_rejected(result):
                 self._counters.rejected += 1

@@ -40,9 +40,10 @@ _UNREACHABLE = (
     botocore.exceptions.MetadataRetrievalError,
 )
 
-# What botocore's providers raise beside its own errors: a file or command that is not there, an answer that is no JSON
-# or lacks a field, new keys that are expired themselves (a wrong clock).
-_UNTOLD = (OSError, ValueError, KeyError, RuntimeError)
+# What botocore's providers raise beside its own errors: a file or command that is not there, an answer that is no JSON,
+# lacks a field or has another shape, new keys that are expired themselves (a wrong clock), no terminal to ask for the
+# code of an MFA device at.
+_UNTOLD = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, EOFError)
 
 # By the names that botocore gives its providers.
 _RENEWALS = {
@@ -271,6 +272,8 @@ def _reason(error: Exception) -> str:
             return f"{error.strerror or type(error).__name__}{place}"
         case RuntimeError():
             return f"{' '.join(str(error).split())}; look at this machine's clock"
+        case EOFError():
+            return "the profile wants a code (mfa_serial), and there is no terminal to ask for it at"
     return f"the answer cannot be read ({type(error).__name__})"
 
 

@@ -91,11 +91,11 @@ def etag_of(headers: Mapping[str, str]) -> str | None:
 
 
 def _read_unsatisfied(wanted: RangeRequest, answer: Answer, etag: str | None) -> Piece | None:
-    """The object ends before the range. Of an empty one that is so for every range."""
+    """The object ends before the range. Of an empty one that is so for every range. None: the server does not tell."""
     match = _NO_SPAN.fullmatch(answer.headers.get("Content-Range", ""))
-    if match is None and wanted.start > 0:
+    if match is None:
         return None
-    size_bytes = int(match[1]) if match else 0
+    size_bytes = int(match[1])
     if wanted.start < size_bytes:
         raise FetchError(f"{wanted.uri}: the server refuses the range from byte {wanted.start} on", key=wanted.uri)
     return Piece(b"", wanted.start, size_bytes, etag)

@@ -94,6 +94,7 @@ class ScriptedSource:
     def __init__(self, *results: Made | Failed | BaseException | None) -> None:
         self.results = deque(results)
         self.fetched: list[str] = []
+        self.is_closed = False
 
     def take(self, wanted: int = 1) -> Made | Failed | None:
         result = self.results.popleft()
@@ -250,11 +251,22 @@ def test_what_breaks_the_source_closes_the_stream() -> None:
 
 
 def test_a_source_that_was_closed_ends_the_stream_without_an_end() -> None:
-    run = Run(ScriptedSource(Made("a"), None), part(3))
+    source = ScriptedSource(Made("a"), None)
+    source.is_closed = True
+    run = Run(source, part(3))
 
     assert list(run.stream) == ["a"]
     assert run.said == []
     assert not run.stream.progress.is_over
+
+
+def test_a_source_that_ends_before_its_time_closes_the_stream() -> None:
+    run = Run(ScriptedSource(Made("a"), None), part(3))
+
+    assert next(run.stream) == "a"
+    with pytest.raises(LoaderError, match="2 samples of the epoch are missing: what fetches them has ended before"):
+        next(run.stream)
+    assert run.said == ["close"]
 
 
 def test_closing_twice_is_as_good_as_once_and_after_the_end_it_is_nothing() -> None:

@@ -261,6 +261,9 @@ async def test_keys_that_still_serve_are_used_where_renewal_fails(
         (RuntimeError("Credentials were refreshed, but the refreshed ones are still expired."), AccessDenied, "clock"),
         (json.JSONDecodeError("bad", "{'SecretAccessKey': 'hush-hush'", 0), AccessDenied, "cannot be read"),
         (FileNotFoundError(2, "No such file or directory", "/run/token"), AccessDenied, "/run/token"),
+        (TypeError("list indices must be integers or slices, not str"), AccessDenied, "cannot be read"),
+        (AttributeError("'list' object has no attribute 'get'"), AccessDenied, "cannot be read"),
+        (EOFError(), AccessDenied, "mfa_serial"),
     ],
 )
 async def test_a_renewal_that_fails_is_one_error_for_all_and_no_storm(

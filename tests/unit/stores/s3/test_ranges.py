@@ -131,13 +131,30 @@ async def test_no_part_of_unannounced_size_is_worth_another_try(
     assert not is_retryable(caught.value)
 
 
-@pytest.mark.parametrize("told", [(), (b"Content-Range: bytes */0",)])
-async def test_an_empty_object_takes_one_request(wire: Wire, told: tuple[bytes, ...]) -> None:
-    store = await wire.answering(answer(b"416 Range Not Satisfiable", b"<Error/>", *told))
+async def test_an_empty_object_takes_one_request(wire: Wire) -> None:
+    store = await wire.answering(answer(b"416 Range Not Satisfiable", b"<Error/>", b"Content-Range: bytes */0"))
 
     piece = await store.get_range(URI, 0, 5)
 
     assert (bytes(piece.data), piece.size_bytes, piece.is_whole, len(wire.heads)) == (b"", 0, True, 1)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 7])
+async def test_a_refusal_that_tells_no_size_makes_no_object_empty(wire: Wire, size_bytes: int) -> None:
+    async def refuse_ranges(head: bytes, writer: asyncio.StreamWriter) -> None:
+        if head.startswith(b"HEAD"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size_bytes)
+        else:
+            writer.write(answer(b"416 Range Not Satisfiable", b"<Error/>"))
+
+    store = wire.store(await wire.listen(refuse_ranges))
+
+    if size_bytes:
+        with pytest.raises(FetchError, match=f"{URI}: the server refuses the range from byte 0 on"):
+            await store.get_range(URI, 0, 5)
+    else:
+        piece = await store.get_range(URI, 0, 5)
+        assert (bytes(piece.data), piece.size_bytes, piece.is_whole) == (b"", 0, True)
 
 
 async def test_a_refused_range_inside_the_object_is_not_worth_another_try(wire: Wire) -> None:
