@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 
-__all__ = ["add_storage", "positive_count", "positive_seconds"]
+__all__ = ["add_storage", "local_path", "positive_count", "positive_seconds"]
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
@@ -34,3 +35,10 @@ def positive_seconds(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return value
+
+
+def local_path(text: str) -> Path:
+    """A `type` of argparse: a path of this machine; of a URI `Path` would make a directory ``s3:``."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is a URI, and this is written to this machine's disk")
+    return Path(text)

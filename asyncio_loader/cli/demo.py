@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from asyncio_loader.arguments import positive_count
+from asyncio_loader.arguments import local_path, positive_count
 from asyncio_loader.cli.arguments import let_idle_threads_sleep
 from asyncio_loader.cli.exit_codes import FAILED, OK
 
@@ -16,11 +16,13 @@ HELP = "from a bucket on this machine to a trained Faster R-CNN, in a few minute
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `Command`."""
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="write the made-up data set to DIR and leave it there")
+    parser.add_argument(
+        "--keep", type=local_path, metavar="DIR", help="write the made-up data set to DIR and leave it there"
+    )
     parser.add_argument("--steps", type=positive_count, metavar="N", help="training steps (default: the config's)")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=local_path,
         default=Path("work_dirs", "demo"),
         metavar="DIR",
         help="where the picture, checkpoint and log go (default: %(default)s)",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from asyncio_loader.arguments import positive_count
+from asyncio_loader.arguments import local_path, positive_count
 from asyncio_loader.cli.arguments import add_cfg_options, add_config, let_idle_threads_sleep
 from asyncio_loader.cli.exit_codes import OK
 
@@ -24,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", choices=["train", "val", "test"], default="train", help="of the config's data (default: %(default)s)"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the PNG (default: show_<split>.png in work_dirs/<name of CONFIG>)"
+        "--out",
+        type=local_path,
+        metavar="FILE",
+        help="the PNG (default: show_<split>.png in work_dirs/<name of CONFIG>)",
     )
     add_cfg_options(parser)
 

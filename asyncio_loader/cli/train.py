@@ -6,6 +6,7 @@ import argparse
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from asyncio_loader.arguments import local_path
 from asyncio_loader.cli.arguments import add_cfg_options, add_config, add_trust, let_idle_threads_sleep, port
 from asyncio_loader.cli.exit_codes import OK, exit_code, is_bug, is_one_of_several, tell
 from asyncio_loader.errors import LoaderError
@@ -19,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `Command`."""
     add_config(parser)
     parser.add_argument(
-        "--work-dir", type=Path, metavar="D", help="where checkpoints and logs go (default: work_dirs/<name of CONFIG>)"
+        "--work-dir",
+        type=local_path,
+        metavar="D",
+        help="where checkpoints and logs go (default: work_dirs/<name of CONFIG>)",
     )
     add_cfg_options(parser)
     parser.add_argument("--resume", action="store_true", help="continue from this run's last checkpoint")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,7 @@ class CocoIndex:
         image_ids: id of every image, as in the file.
         flags: aspect group of every image, (n,) uint8: 1 if it is wider than high, else 0; of a square see `parse`.
         test_mode: nothing was filtered, and `results` brings no annotations.
+        small: how many images were dropped because of `min_size`.
     """
 
     source: str
@@ -63,6 +64,7 @@ class CocoIndex:
     image_ids: list[Any]
     flags: npt.NDArray[np.uint8]
     test_mode: bool
+    small: int
     _images: PackedList
     _objects: Objects
 
@@ -108,7 +110,11 @@ class CocoIndex:
         image_at = {image["id"]: position for position, image in enumerate(images)}
         found, is_wanted = read_annotations(section, image_at, cat2label, source, with_masks=with_masks)
         keep = np.ones(len(images), dtype=bool)
+        small = 0
         if not test_mode:
+            small = int((sizes.min(axis=1, initial=np.inf) < min_size).sum())
+            if small:
+                _LOG.info("%s: %d images with a side below %d pixels are left out", source, small, min_size)
             keep = keep_image(sizes, is_wanted, filter_empty_gt=filter_empty_gt, min_size=min_size)
         if leave_out is not None:
             keep &= [not leave_out(image["file_name"]) for image in images]
@@ -124,6 +130,7 @@ class CocoIndex:
             image_ids=[images[i]["id"] for i in kept],
             flags=(widths >= heights if is_square_wide else widths > heights).astype(np.uint8),
             test_mode=test_mode,
+            small=small,
             _images=PackedList(images[i] for i in kept),
             _objects=Objects.of(found, has_object(found.box, found.area, sizes[found.image]), keep),
         )
@@ -221,6 +228,8 @@ def _sections(data: bytes, source: str, *, test_mode: bool) -> tuple[list[Entry]
 def _wanted_names(classes: Sequence[str] | str | None, known: list[str], source: str) -> tuple[str, ...]:
     if classes is None:
         classes = COCO_CLASSES
+    if not isinstance(classes, Iterable):
+        raise ConfigError(f"{source}: 'classes' must be names of categories, not {classes!r:.80}")
     wanted = (classes,) if isinstance(classes, str) else tuple(classes)
     for name in wanted:
         if not isinstance(name, str):

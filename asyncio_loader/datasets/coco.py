@@ -100,7 +100,8 @@ class CocoDataset(AsyncIterableDataset):
             classes: names of the wanted categories, or a text file with one name per line, read as `ann_file` is but
                 not from under `data_root`; the order of the labels is the annotation file's. None: COCO's 80.
             seg_prefix: directory of the semantic maps.
-            filter_empty_gt: leave out images without annotations of the wanted categories.
+            filter_empty_gt: leave out images without annotations of the wanted categories. In any case, as in mmdet 2,
+                those are left out that have a side below 32 pixels, but for a test.
             test_mode: keep every image, in order, and give the pipeline no annotations.
             file_client_args: ``dict(backend="aws", path_mapping={…}, endpoint_url=…, …)``; for images those of the
                 pipeline's `LoadImageFromFile` come first, if they name another backend than the disk.
@@ -169,7 +170,7 @@ class CocoDataset(AsyncIterableDataset):
             with_masks=_may_need_masks(self.pipeline),
             leave_out=is_unwanted if unwanted else None,
         )
-        _check_not_empty(self.index)
+        _check_not_empty(self.index, keys.min_size)
         self._metainfo = {**keys.metainfo, "classes": self.index.classes}
         super().__init__(
             _ImageRefs(self.index.file_names, prefix, location),
@@ -341,10 +342,13 @@ def _names_in(path: str, file_client_args: Mapping[str, Any] | None) -> list[str
     return [name.strip() for name in text.splitlines() if name.strip()]
 
 
-def _check_not_empty(index: CocoIndex) -> None:
+def _check_not_empty(index: CocoIndex, min_size: int) -> None:
     if len(index) == 0 and index.cat_names:
         names = ", ".join(index.cat_names)
-        raise ConfigError(f"{index.source}: no image is left: it has none, or none with an annotation of {names}")
+        small = f"; {index.small} have a side below {min_size} pixels, and are left out" if index.small else ""
+        raise ConfigError(
+            f"{index.source}: no image is left: it has none, or none with an annotation of {names}{small}"
+        )
     if len(index) == 0:
         wanted = ", ".join(index.classes[:5]) + (", …" if len(index.classes) > 5 else "")
         raise ConfigError(

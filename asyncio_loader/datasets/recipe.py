@@ -117,7 +117,7 @@ class Recipe:
         assert isinstance(place, Failed)
         assert isinstance(made, Failed)
         raise TooManyFailures(
-            f"{place.ref.uri}: {place.error} — and none of {_MAX_SUBSTITUTES} substitutes could be had, the last "
+            f"{_named(place)} — and none of {_MAX_SUBSTITUTES} substitutes could be had, the last "
             f"because of: {made.error}",
             keys=(place.ref.uri,),
         ) from made.error
@@ -139,7 +139,10 @@ class Recipe:
         except Exception as error:  # noqa: BLE001 - the transform is the user's: whatever it raises is a failed sample
             return _failed(fetched, _wrapped(fetched, error))
         if value is None:
-            return _failed(fetched, _VoidError(f"{fetched.ref.uri}: the pipeline returned None", key=fetched.ref.uri))
+            return _failed(
+                fetched,
+                _VoidError(f"{fetched.ref.uri}: the transform returned None in place of a sample", key=fetched.ref.uri),
+            )
         return Made(value)
 
     def _make_again(self, fetched: Fetched, error: LoaderError, objects: Objects) -> Made | Failed:
@@ -170,6 +173,11 @@ class _VoidError(TransformError):
 def is_rejected(failed: Failed) -> bool:
     """Whether nothing went wrong: the transform returned None, to have another sample."""
     return isinstance(failed.error, _VoidError)
+
+
+def _named(failed: Failed) -> str:
+    said = str(failed.error)
+    return said if failed.ref.uri in said else f"{failed.ref.uri}: {said}"
 
 
 def _failed(fetched: Fetched, error: LoaderError) -> Failed:

@@ -142,7 +142,7 @@ def train(
     before the first step is raised on all of them; after it an error is its rank's own, and ends the others' next
     collective.
     """
-    directory = Path(work_dir or config.get("work_dir") or Path("work_dirs", _stem(config)))
+    directory = _directory_of(work_dir, config)
     with joined_ranks() as ranks, relay_log(logging.INFO, ranks.rank) as relay, contextlib.ExitStack() as stack:
         # Before the data is read: whether the port is free is known at once.
         exporter = open_exporter(metrics_port, metrics_addr, ranks, stack)
@@ -176,6 +176,16 @@ def train(
             stats=parts.train_loader.stats(),
             elapsed_s=time.monotonic() - start_s,
         )
+
+
+def _directory_of(work_dir: str | os.PathLike[str] | None, config: Config) -> Path:
+    directory = os.fspath(work_dir or config.get("work_dir") or Path("work_dirs", _stem(config)))
+    with named(config.filename):
+        if "://" in directory:
+            raise ConfigError(
+                f"work_dir={directory!r} is a URI, and must be a path: what shall go to S3 has an out_dir of its own"
+            )
+    return Path(directory)
 
 
 def _stem(config: Config) -> str:

@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from asyncio_loader.arguments import add_storage, positive_count, positive_seconds
+from asyncio_loader.arguments import add_storage, local_path, positive_count, positive_seconds
 from asyncio_loader.errors import ConfigError
 
 __all__ = ["EPILOG", "add_arguments", "check_arguments"]
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--seed", type=int, default=0, metavar="N", help="of that order (default: %(default)d)")
     what.add_argument(
         "--out",
-        type=Path,
+        type=local_path,
         default=Path("work_dirs", "tune"),
         metavar="DIR",
         help="where JSON and plot go (default: %(default)s)",

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
-from asyncio_loader.arguments import add_storage, positive_count, positive_seconds
+from asyncio_loader.arguments import add_storage, local_path, positive_count, positive_seconds
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "", "²"])
@@ -19,6 +20,13 @@ def test_seconds_are_finite_and_above_0(text: str) -> None:
     assert positive_seconds("0.5") == 0.5
     with pytest.raises(argparse.ArgumentTypeError, match="is not a number of seconds above 0"):
         positive_seconds(text)
+
+
+@pytest.mark.parametrize("text", ["s3://bucket/x", "file:///tmp/x"])
+def test_a_uri_is_no_path_of_this_machine(text: str) -> None:
+    assert local_path("a/b.png") == Path("a/b.png")
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is a URI"):
+        local_path(text)
 
 
 def test_where_s3_is_may_be_left_to_the_environment() -> None:

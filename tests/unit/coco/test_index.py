@@ -189,3 +189,18 @@ def test_it_pickles_whole() -> None:
 
 def test_an_empty_training_set_is_no_error() -> None:
     assert 0 == len(parse(classes=("eel",)))
+
+
+def test_images_that_are_too_small_are_counted_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "asyncio_loader.coco")
+    count = len(DOCUMENT["images"])
+
+    assert parse(min_size=10_000, classes=("cat", "dog")).small == count
+    assert parse(min_size=0, classes=("cat", "dog")).small == 0
+    assert parse(min_size=10_000, classes=("cat", "dog"), test_mode=True).small == 0
+    assert caplog.messages == [f"a.json: {count} images with a side below 10000 pixels are left out"]
+
+
+def test_classes_that_are_none_are_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"a\.json: 'classes' must be names of categories, not 3"):
+        parse(classes=3)

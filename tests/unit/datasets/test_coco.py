@@ -120,7 +120,7 @@ def test_none_from_a_pipeline_gets_another_sample(root: Path) -> None:
 
 
 def test_in_test_mode_none_is_an_error(root: Path) -> None:
-    with pytest.raises(TransformError, match="the pipeline returned None"):
+    with pytest.raises(TransformError, match="the transform returned None in place of a sample"):
         list(make(root, [{"type": "LoadImageFromFile"}, lambda results: None], test_mode=True))
 
 
@@ -189,6 +189,17 @@ def test_masks_are_kept_only_for_who_may_want_them(root: Path) -> None:
     assert masks([*COLLECT, lambda results: results]) == [[[1.0, 2.0, 20.0, 2.0, 20.0, 20.0]]]
     with_masks = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations", "with_mask": True}]
     assert masks(with_masks) == [[[1.0, 2.0, 20.0, 2.0, 20.0, 20.0]]]
+
+
+def test_where_all_images_are_too_small_that_is_said(root: Path) -> None:
+    path = root / "train.json"
+    document = json.loads(path.read_text())
+    for image in document["images"]:
+        image["width"] = 31
+    path.write_text(json.dumps(document))
+
+    with pytest.raises(ConfigError, match=r"no image is left.*3 have a side below 32 pixels, and are left out"):
+        make(root)
 
 
 def test_classes_may_lie_in_a_file(root: Path) -> None:

@@ -269,7 +269,7 @@ def test_a_pipeline_that_returns_none_asks_for_another_sample() -> None:
 def test_where_nothing_may_stand_in_a_none_is_an_error() -> None:
     plan = recipe(lambda f: None, on_void="raise")
 
-    with pytest.raises(TransformError, match="m://3: the pipeline returned None"):
+    with pytest.raises(TransformError, match="m://3: the transform returned None in place of a sample"):
         settle(plan, plan.make(fetched(3), nothing()), nothing())
 
 

@@ -159,6 +159,13 @@ def test_the_log_goes_to_the_console_that_is_given(options: dict[str, Any], tmp_
     assert "Iter(train) [1/1]" in "".join(path.read_text() for path in tmp_path.glob("*/*.log"))
 
 
+def test_a_work_directory_that_is_a_uri_is_one_line(options: dict[str, Any]) -> None:
+    uri = "s3://bucket/runs"
+
+    with pytest.raises(ConfigError, match=rf"{BASE.name}: work_dir='{uri}' is a URI, and must be a path"):
+        run({**options, "work_dir": uri}, None)
+
+
 def test_the_work_directory_of_the_config_is_used(options: dict[str, Any], tmp_path: Path) -> None:
     report = run({**options, "work_dir": str(tmp_path / "there")}, None)
 
