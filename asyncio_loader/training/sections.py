@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -19,6 +20,9 @@ class _Missing:
 
 
 MISSING: Final = _Missing()
+
+# One letter too few or too many, or two that have changed places, in a name of a dozen.
+_NEAR = 0.87
 
 
 class Section:
@@ -64,6 +68,18 @@ class Section:
                 near = did_you_mean(key, self._known)
                 hint = f"; {near}" if near else ""
                 raise ConfigError(f"{self.at(key)}={self._values[key]!r}: there is no such key{hint}")
+
+    def near_misses(self) -> list[tuple[str, str]]:
+        """The dicts and lists that nobody has asked for under names that are nearly known ones, each with that one.
+
+        At the top level they may be a user's own, but a section that is misspelt must not be passed over in silence.
+        """
+        found = []
+        for key, value in self._values.items():
+            if key not in self._known and isinstance(value, dict | list):
+                near = difflib.get_close_matches(key, self._known, n=1, cutoff=_NEAR)
+                found += [(key, name) for name in near]
+        return found
 
     def ignore(self, *keys: str) -> None:
         """Keys that change nothing here, whatever they say."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ from asyncio_loader.training.translate_3x import read_randomness, translate_3x
 
 __all__ = ["DataPlan", "RunPlan", "translate", "translate_data"]
 
+_LOG = logging.getLogger(__name__)
+
 
 def translate(config: Mapping[str, Any]) -> RunPlan:
     """The plan of a run.
@@ -46,7 +49,10 @@ def translate(config: Mapping[str, Any]) -> RunPlan:
     dialect = dialect_of(config)
     dialect.check_sections(config)
     top = Section(config)
-    return translate_3x(top) if dialect.is_3x else _translate_2x(top)
+    plan = translate_3x(top) if dialect.is_3x else _translate_2x(top)
+    for key, name in top.near_misses():
+        _LOG.warning("config: %s is taken for a variable of yours; if it shall be %s, it is misspelt", key, name)
+    return plan
 
 
 def translate_data(config: Mapping[str, Any], split: str) -> DataPlan:

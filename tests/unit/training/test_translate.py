@@ -42,6 +42,17 @@ def test_all_sections_that_are_missing_are_named_at_once() -> None:
     assert refusal(model=None).startswith("model is missing")
 
 
+def test_a_section_that_is_nearly_one_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    plan(
+        evalution={"interval": 1}, checkpoint_confg={"interval": 5}, train_pipeline=[], img_norm_cfg={}, evaluatoin="x"
+    )
+
+    assert sorted(caplog.messages) == [
+        "config: checkpoint_confg is taken for a variable of yours; if it shall be checkpoint_config, it is misspelt",
+        "config: evalution is taken for a variable of yours; if it shall be evaluation, it is misspelt",
+    ]
+
+
 def test_a_look_at_the_data_takes_no_more_than_the_data() -> None:
     data = {"samples_per_gpu": 3, "workers_per_gpu": 0}
 
