@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import os
 import queue
 import time
 import weakref
@@ -90,7 +92,7 @@ class Feed:
         self.window = prefetcher.window
         self._running = loop_thread.start(_run(prefetcher, handover))
         # A feed that is dropped rather than closed must not go on fetching.
-        self._finalizer = weakref.finalize(self, self._running.cancel)
+        self._finalizer = weakref.finalize(self, _cancel, os.getpid(), self._running)
 
     def take(self) -> Delivery | None:
         """The next delivery in order, or None when there is no more. Blocks; KeyboardInterrupt gets through.
@@ -198,6 +200,12 @@ class _Handover:
         if self._fresh:
             fresh, self._fresh = self._fresh, []
             self._ready.put(fresh)
+
+
+def _cancel(pid: int, running: concurrent.futures.Future[None]) -> None:
+    # In a forked child somebody may have held its lock when that was made, and nobody would ever give it back.
+    if os.getpid() == pid:
+        running.cancel()
 
 
 async def _run(prefetcher: Prefetcher, handover: _Handover) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from asyncio_loader.errors import FetchError
+from asyncio_loader.errors import FetchError, LoaderError
 from asyncio_loader.stores.base import MultipartStore
 
 __all__ = ["AbortedOnError", "Listeners", "MultipartUpload", "Tell"]
@@ -184,7 +184,7 @@ class AbortedOnError:
             return
         try:
             await self._upload.abort()
-        except FetchError as failure:
+        except LoaderError as failure:
             # What comes out already says that the upload failed.
             logger.warning("%s: the upload could not be aborted, its parts stay: %s", self._uri, failure)
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from asyncio_loader.errors import FetchError, Throttled
+from asyncio_loader.errors import FetchError
 from asyncio_loader.options import RetryPolicy
 from asyncio_loader.stores.backoff import Tries
 
@@ -90,7 +90,6 @@ def _given_up(error: FetchError, uri: str, attempts: int, elapsed_s: float) -> F
     said = str(error) if uri in str(error) else f"{uri}: {error}"
     if attempts > 1:
         said = f"{said} (gave up after {attempts} attempts in {elapsed_s:.1f} s)"
-    given_up = type(error)(said, key=uri, attempts=attempts, elapsed_s=elapsed_s)
-    if isinstance(given_up, Throttled) and isinstance(error, Throttled):
-        given_up.retry_after_s = error.retry_after_s
+    given_up = error.retold(said)
+    given_up.key, given_up.attempts, given_up.elapsed_s = uri, attempts, elapsed_s
     return given_up
