@@ -178,12 +178,12 @@ class HedgedGet(Getting):
         try:
             return await self._store.get(self.uri, admit=self)
         except asyncio.CancelledError:
-            if self._task.cancelling() <= self._cancelling:
-                if self._second is None:
-                    raise _abandoned(self.uri) from None
+            is_cancelled = self._task.cancelling() > self._cancelling
             # As `asyncio.timeout` does: somebody else may have cancelled the task just now, too.
-            elif self._state is not _State.LOST or self._task.uncancel() > self._cancelling:
+            if is_cancelled and (self._state is not _State.LOST or self._task.uncancel() > self._cancelling):
                 raise
+            if not is_cancelled and self._second is None:
+                raise _abandoned(self.uri) from None
         except FetchError as error:
             if self._second is None or not is_retryable(error):
                 raise

@@ -93,10 +93,13 @@ class PhaseClock:
         aiohttp closes the connection, which first sends what lies in its buffer: to a server that reads no more, for
         ever, and beyond the end of the loop. Only before the answer is the connection surely that of this request.
         """
+        wire = self._wire
+        if wire is None:
+            return
         # Once its socket is closed, asyncio's own transport cannot be aborted any more.
-        its_socket = None if self._wire is None else self._wire.get_extra_info("socket")
-        if self._wire is not None and its_socket is not None and its_socket.fileno() >= 0:
-            self._wire.abort()
+        its_socket = wire.get_extra_info("socket")
+        if its_socket is not None and its_socket.fileno() >= 0:
+            wire.abort()
 
     def forget(self) -> None:
         """The request is over. A connection keeps the context that it was made in, and so the clock."""
